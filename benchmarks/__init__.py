@@ -1,0 +1,1 @@
+"""Every command against its peer in one run, as ratios: `python -m benchmarks`."""

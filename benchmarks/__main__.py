@@ -1,0 +1,99 @@
+"""`python -m benchmarks`: measure, print a table. It asserts no time; it fails only where a command fails."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import hub
+from benchmarks.machine import facts, request_ms
+from benchmarks.measure import SKIPPED, Series, Side, Unusable, in_turn, remove
+from benchmarks.rows import ROOT, ROUND_TRIP, ROWS, Bench, Row
+from benchmarks.table import Result, heading, markdown
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = [row.name for row in ROWS]
+    parser.add_argument("--rows", nargs="+", metavar="NAME", choices=names, default=names, help=", ".join(names))
+    parser.add_argument("--runs", type=int, default=3, help="pairs of each row (3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every run")
+    parser.add_argument("--scale", choices=("full", "small"), default="full", help="small: a quick smoke")
+    parser.add_argument("--peers-only", action="store_true", help="the baselines, without any command of ours")
+    return parser.parse_args()
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """$BENCH_DIR, whose data is kept for the next run, or a temporary folder."""
+    if kept := os.environ.get("BENCH_DIR"):
+        yield Path(kept).resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="provision-bench-") as folder:
+        yield Path(folder).resolve()
+
+
+def prepare(root: Path, scale: str) -> Path:
+    data = root / f"data-{scale}"
+    if not (data / "manifest.json").exists():
+        remove(data)
+        say(f"writing the data into {data}")
+        subprocess.run([sys.executable, "-m", "benchmarks.data", str(data), scale], cwd=ROOT, check=True)
+    return data
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def measure_row(row: Row, bench: Bench, runs: int, speed: float) -> Result:
+    say(f"{row.name} ...")
+    sides: tuple[Side, Side] = row.make(bench)
+    ours, peer = map(Series, sides)
+    if bench.peers_only:
+        ours.failure = SKIPPED
+    in_turn(ours, peer, max(runs, row.runs), ROOT)
+    floor = bench.amount(row.model)[1] / speed if row.model else None
+    return Result(row, ours, peer, floor)
+
+
+def measure_all(args: argparse.Namespace, root: Path) -> tuple[dict[str, Any], list[Result]]:
+    data, work = prepare(root, args.scale), root / "work"
+    remove(work)
+    about = facts(root) | {"scale": args.scale}
+    with hub.nginx(data, work / "nginx") as near, hub.delayed(near, ROUND_TRIP) as far:
+        about |= {"near_ms": request_ms(near), "far_ms": request_ms(far)}
+        bench = Bench(data, work, near, far, args.peers_only)
+        chosen = [row for row in ROWS if row.name in args.rows]
+        speed = float(about["hash_2_threads"])
+        results = [measure_row(row, bench, args.runs, speed) for row in chosen]
+    remove(work)
+    return about, results
+
+
+def main() -> int:
+    args = options()
+    try:
+        with scratch() as root:
+            about, results = measure_all(args, root)
+    except Unusable as error:
+        say(str(error))
+        return 1
+    print(heading(about), markdown(results), sep="\n\n")
+    if args.json:
+        document = {"machine": about, "rows": [result.as_json() for result in results]}
+        args.json.write_text(json.dumps(document, indent=1) + "\n")
+    wanted = [series for result in results for series in (result.ours, result.peer)]
+    return int(any(series.failed for series in wanted))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The `provision` command: options and exit codes. One file per command, loaded lazily."""

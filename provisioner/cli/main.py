@@ -1,0 +1,105 @@
+"""Entry point: the group of commands, the settings file, and errors as sentences with exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from provisioner import __version__
+from provisioner.cli.lazy import LazyGroup
+from provisioner.errors import ProvisionError, StoreError
+
+# Command -> what it does. The texts stand here too so that `--help` imports no command; a test keeps them equal.
+SECTIONS = {
+    "Pin models": {
+        "lock": "Pin models to commits and digests in models.lock.",
+    },
+    "Provision": {
+        "fetch": "Bring the locked models from the Hub into the local store.",
+        "mirror": "Bring the locked models into another store, such as a mounted volume.",
+        "verify": "Check a release against the lock, every finding before it exits.",
+        "status": "Compare the lock with what a store holds.",
+        "releases": "List, activate and prune the releases of a store.",
+    },
+    "Consume": {
+        "env": "Print the offline environment that points consumers at a release.",
+        "hub": "Serve a store as a read-only Hub endpoint.",
+    },
+    "Try it": {
+        "demo": "Provision a real model end to end on this machine.",
+        "completion": "Print the shell completion script.",
+    },
+}
+
+INTERRUPTED = 130
+
+
+@click.group(
+    cls=LazyGroup,
+    sections=SECTIONS,
+    package="provisioner.cli",
+    context_settings={"auto_envvar_prefix": "PROVISION", "help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, package_name="model-provisioner", prog_name="provision")
+@click.option(
+    "--config",
+    metavar="FILE",
+    default="provision.toml",
+    help="Defaults for all options.  [default: provision.toml, where there is one]",
+)
+@click.pass_context
+def cli(ctx: click.Context, config: str) -> None:
+    """Get exactly the pinned models, every byte verified, onto the volumes that model servers mount read-only.
+
+    \b
+    Examples:
+      provision lock add sentence-transformers/all-MiniLM-L6-v2
+      provision fetch
+      provision mirror --to pvc
+      provision verify --at pvc
+      eval "$(provision env --at /mnt/models)"
+
+    Every option can be given as an environment variable too, PROVISION_COMMAND_OPTION (PROVISION_MIRROR_TO=pvc),
+    and has a default in provision.toml; the command line is strongest, then the environment, then the file.
+    """
+    from provisioner.cli.settings import defaults
+
+    ctx.default_map = defaults(ctx, config)
+
+
+def main() -> NoReturn:
+    """Run the command and exit with a code of the table in the README."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = cli.main(prog_name="provision", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        code = INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("provision: interrupted; run the same command again to continue.", err=True)
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except ProvisionError as error:
+        code = report(error)
+    except BrokenPipeError:
+        sys.stdout = open("/dev/null", "w")  # noqa: SIM115  # or the interpreter complains again at exit
+        code = StoreError.exit_code
+    sys.exit(code)
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    """A Job's pod is stopped with SIGTERM: leave the way Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def report(error: ProvisionError) -> int:
+    """Show a failure on stderr, as JSON when that was asked for; its exit code."""
+    from provisioner.render.failure import show
+
+    show(error, as_json="--json" in sys.argv)
+    return error.exit_code

@@ -1,0 +1,58 @@
+"""`provision mirror`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from provisioner.cli.options import default_store, endpoint_option, store_option
+from provisioner.cli.transfers import run, transfer_options
+
+if TYPE_CHECKING:
+    from provisioner.render.output import Output
+
+
+@click.command("mirror", short_help="Bring the locked models into another store, such as a mounted volume.")
+@click.option("--to", metavar="TARGET", required=True, help="The store to fill: pvc, nfs, a path or file://.")
+@click.option(
+    "--from",
+    "origins",
+    metavar="TARGET",
+    multiple=True,
+    help="Where bytes may come from, in this order: stores, or `hub`.  [default: the local store, then hub]",
+)
+@store_option
+@endpoint_option
+@transfer_options
+def command(
+    to: str,
+    origins: tuple[str, ...],
+    store: str | None,
+    endpoint: str | None,
+    lock: str,
+    how: dict[str, Any],
+    output: Output,
+) -> None:
+    """Bring the locked models into another store, such as a mounted volume.
+
+    pvc is the volume mounted at PROVISION_PVC_DIR (/mnt/models unless set), nfs the one at PROVISION_NFS_DIR
+    (/mnt/nfs). A file missing or damaged in one source is taken from the next. Bytes stream straight into the target.
+
+    \b
+    Examples:
+      provision mirror --to pvc
+      provision mirror --to /srv/nfs/models --from /srv/store --dry-run
+      provision mirror --to pvc --mode 0664 --dir-mode 2775
+    """
+
+    def sources() -> list[Any]:
+        from provisioner.sources.hub import HubSource
+        from provisioner.stores.targets import open_store
+
+        local = store or default_store()
+        chain = origins or ((local, "hub") if os.path.isdir(local) else ("hub",))
+        return [HubSource(endpoint) if name == "hub" else open_store(name).as_source() for name in chain]
+
+    run("mirror", lock, to, sources, how, output)

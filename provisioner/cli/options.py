@@ -1,0 +1,81 @@
+"""Options that several commands have, and what they build."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from provisioner.render.output import Output
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def default_store() -> str:
+    """The local store: under the user's data folder, as the XDG base directories say."""
+    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return os.path.join(base, "model-provisioner")
+
+
+lock_option: Decorator = click.option(
+    "--lock",
+    metavar="FILE",
+    default="models.lock",
+    show_default=True,
+    envvar="PROVISION_LOCK",
+    help="The lock.",
+)
+store_option: Decorator = click.option(
+    "--store",
+    metavar="DIR",
+    default=default_store,
+    envvar="PROVISION_STORE",
+    help="The local store.  [default: ~/.local/share/model-provisioner]",
+)
+at_option: Decorator = click.option(
+    "--at",
+    metavar="TARGET",
+    help="The store: pvc, nfs, a path or file://.  [default: the local store]",
+)
+endpoint_option: Decorator = click.option(
+    "--endpoint",
+    metavar="URL",
+    envvar=["PROVISION_ENDPOINT", "HF_ENDPOINT"],
+    help="The Hub.  [default: HF_ENDPOINT or https://huggingface.co]",
+)
+release_option: Decorator = click.option(
+    "--release", metavar="ID", help="The release.  [default: the active one]"
+)
+
+
+def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`, `--quiet` and `-v`, handed to the command as one `output`."""
+    import functools
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, as_json: bool, quiet: bool, verbose: int, **kwargs: Any) -> Any:
+        return function(*args, output=_output(as_json, quiet, verbose), **kwargs)
+
+    for option in (
+        click.option("-v", "--verbose", count=True, help="Say more; twice for everything."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, results and errors only."),
+        click.option("--json", "as_json", is_flag=True, help="Results and progress as JSON."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _output(as_json: bool, quiet: bool, verbose: int) -> Output:
+    import logging
+
+    from provisioner.render.output import Output
+
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    # Their debug lines hold URLs with signatures; ours say what is needed.
+    for library in ("urllib3", "httpx", "httpcore", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    return Output(as_json=as_json, quiet=quiet)

@@ -1,0 +1,105 @@
+"""What `fetch` and `mirror` share: their options, and one run."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from provisioner.cli.options import lock_option, output_options
+
+if TYPE_CHECKING:
+    from provisioner.plan import Plan
+    from provisioner.ports.source import Source
+    from provisioner.render.output import Output
+
+
+class FileMode(click.ParamType[int]):
+    """Permission bits in octal."""
+
+    name = "MODE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """`0644` as a number."""
+        if isinstance(value, int):
+            return value
+        try:
+            mode = int(str(value), 8)
+        except ValueError:
+            mode = -1
+        if not 0 < mode <= 0o7777:
+            self.fail(f"{value!r} is not a mode in octal, such as 0644.", param, ctx)
+        return mode
+
+
+def transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of fetch and mirror alike; they arrive as one `how`."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        how = {name: kwargs.pop(name) for name in ("mode", "dir_mode", "jobs", "activate", "repair", "dry_run")}
+        return function(*args, how=how, **kwargs)
+
+    for option in (
+        output_options,
+        click.option("--dry-run", is_flag=True, help="Print the plan; move and publish nothing."),
+        click.option("--repair", is_flag=True, help="Mend a release that is there but damaged."),
+        click.option("--activate/--no-activate", default=True, help="Make the release the active one.", show_default=True),
+        click.option("--jobs", type=click.IntRange(1, 256), help="Files and connections at once."),
+        click.option("--dir-mode", type=FileMode(), default="0755", show_default=True, help="Mode of folders."),
+        click.option("--mode", type=FileMode(), default="0644", show_default=True, help="Mode of files."),
+        lock_option,
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def run(
+    task: str, lock: str, target: str, sources: Callable[[], Sequence[Source]], how: dict[str, Any], output: Output
+) -> None:
+    """Plan, and unless it is a dry run carry out, activate and report."""
+    from provisioner.errors import VerificationFailed
+    from provisioner.layout import tree_of
+    from provisioner.ops.execute import Settings
+    from provisioner.ops.documents import open_lock
+    from provisioner.ops.transfer import carry_out, prepare
+    from provisioner.ports.store import Modes
+    from provisioner.render.tables import transfer_table
+    from provisioner.stores.targets import open_store
+
+    document = open_lock(lock)
+    store = open_store(target, Modes(how["mode"], how["dir_mode"]))
+    try:
+        work = prepare(document, store)
+    except VerificationFailed:
+        if not how["repair"] or how["dry_run"]:
+            raise
+        store.retire(tree_of(document.lock))
+        work = prepare(document, store)
+    if how["dry_run"]:
+        return show_plan(work, store.name, output)
+    settings = Settings(how["jobs"] or default_jobs())
+    with output.watching() as observer:
+        report = carry_out(work, document, store, () if work.is_empty else sources(), settings, observer, task)
+    if how["activate"] and store.active() != report.release:
+        store.activate(report.release)
+    active = store.active() == report.release
+    output.result(asdict(report) | {"active": active}, lambda: transfer_table(report, active))
+    return None
+
+
+def default_jobs() -> int:
+    """Enough connections to hide a round trip, few enough not to fight over the cores."""
+    return min(32, 8 * (os.cpu_count() or 1))
+
+
+def show_plan(work: Plan, store: str, output: Output) -> None:
+    """Print a plan."""
+    from provisioner.ops.transfer import plan_facts
+    from provisioner.render.tables import plan_table
+
+    output.result(plan_facts(work, store), lambda: plan_table(work, store))

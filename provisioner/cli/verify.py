@@ -1,0 +1,80 @@
+"""`provision verify`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.options import at_option, default_store, lock_option, output_options, release_option, store_option
+
+if TYPE_CHECKING:
+    from provisioner.render.output import Output
+
+MODES = {"full": "rehashed", "recorded": "recorded", "size": "size-only"}
+
+
+@click.command("verify", short_help="Check a release against the lock, every finding before it exits.")
+@at_option
+@store_option
+@release_option
+@lock_option
+@click.option(
+    "--mode",
+    type=click.Choice(list(MODES)),
+    default="full",
+    show_default=True,
+    help="full reads every byte; recorded trusts the release's record; size looks at sizes only.",
+)
+@click.option("--load", is_flag=True, help="Also load each model, offline, with the library of its layout.")
+@output_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    at: str | None,
+    store: str | None,
+    release: str | None,
+    lock: str,
+    mode: str,
+    load: bool,
+    output: Output,
+) -> None:
+    """Check a release against the lock, every finding before it exits with 3.
+
+    Without a lock file, or with --release, a release is checked against the lock it was built from. The answer names
+    its evidence: rehashed (every byte was read), recorded (the release's own record) or size-only.
+
+    \b
+    Examples:
+      provision verify
+      provision verify --at pvc --mode recorded
+      provision verify --at /mnt/models --release 7f3c9a1b2d4e --load
+    """
+    from provisioner.ops.documents import read_lock
+    from provisioner.ops.verify import chosen_release, verify
+    from provisioner.render.tables import verify_table
+    from provisioner.report import Evidence
+    from provisioner.stores.targets import open_store
+
+    target = open_store(at or store or default_store())
+    given = ctx.get_parameter_source("lock") is not click.core.ParameterSource.DEFAULT
+    held = read_lock(lock).lock if given or (release is None and os.path.exists(lock)) else None
+    chosen = chosen_release(target, release, held)
+    with output.watching() as observer:
+        report = verify(target, chosen, held, Evidence(MODES[mode]), observer)
+    loads = []
+    if load:
+        from provisioner.ops.load import load_all, with_loads
+
+        loads = load_all(target, chosen)
+        report = with_loads(report, loads)
+    data = asdict(report) | {"ok": report.ok} | ({"loads": [asdict(one) for one in loads]} if load else {})
+    output.result(data, lambda: verify_table(report))
+    if loads and not output.as_json:
+        from provisioner.render.tables import loads_table
+
+        output.result(None, lambda: loads_table(loads))
+    if not report.ok:
+        ctx.exit(3)

@@ -1,0 +1,1 @@
+"""From a release and settings to text for its consumers. Pure."""

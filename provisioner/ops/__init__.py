@@ -1,0 +1,1 @@
+"""Orchestration: lock, transfer, verify, releases. Threads and retries live here."""

@@ -1,0 +1,178 @@
+"""Carrying out the actions of a plan, many at once, until all are done or one cannot be."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from provisioner.errors import AccessDenied, NotFound, ProvisionError, Unavailable, VerificationFailed
+from provisioner.model import TreeEntry
+from provisioner.ops.pull import Cancelled, Patience, PatientPull
+from provisioner.plan import Action, Generate, Move, Plan, Share
+from provisioner.ports.events import Advanced, FileDone, FileStarted, Notice, Observer
+from provisioner.ports.source import Source
+from provisioner.ports.store import Build
+
+LARGE = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How hard to work.
+
+    Attributes:
+        jobs: files at once, and about as many connections.
+    """
+
+    jobs: int
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass
+class Tally:
+    """What was done, counted by all threads."""
+
+    moved: int = 0
+    shared: int = 0
+    resumed: int = 0
+    origins: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, *, moved: int = 0, shared: int = 0, resumed: int = 0, origin: str = "", size: int = 0) -> None:
+        """Count one file."""
+        with self._lock:
+            self.moved += moved
+            self.shared += shared
+            self.resumed += resumed
+            if origin:
+                files, total = self.origins.get(origin, (0, 0))
+                self.origins[origin] = (files + 1, total + size)
+
+
+class Execution:
+    """One run over a plan's actions."""
+
+    def __init__(self, sources: Sequence[Source], settings: Settings, observer: Observer, tally: Tally) -> None:
+        self.observer = observer
+        self._sources = sources
+        self._settings = settings
+        self._tally = tally
+        self._cancelled = threading.Event()
+        self._connections = 1
+
+    def run(self, work: Plan, build: Build) -> None:
+        """All actions, largest first. Raises the first failure, once every thread has stopped."""
+        large = sum(isinstance(action, Move) and action.entries[0].size >= LARGE for action in work.actions)
+        self._connections = connections_per_file(large, self._settings.jobs)
+        pool = ThreadPoolExecutor(self._settings.jobs, thread_name_prefix="transfer")
+        futures: list[Future[None]] = []
+        try:
+            futures += [pool.submit(self._act, action, build) for action in work.actions]
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            # After a failure, Ctrl-C or SIGTERM whoever still works stops at the next block.
+            if not all(map(_succeeded, futures)):
+                self._cancelled.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+        _raise_first(futures)
+
+    def _act(self, action: Action, build: Build) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+        first, *rest = action.entries
+        match action:
+            case Generate(entries):
+                for entry in entries:
+                    build.generate(_with_content(entry, entries))
+                rest = []
+            case Share():
+                self._share(action, build, first)
+            case Move():
+                self._move(action, build, first)
+        for entry in rest:
+            build.repeat(entry, first)
+
+    def _share(self, action: Share, build: Build, entry: TreeEntry) -> None:
+        progress = _Progress(self.observer, entry)
+        try:
+            build.share(entry, action.held, progress.advance)
+        except (VerificationFailed, NotFound) as error:
+            progress.take_back()
+            self.observer(Notice(f"{error} It is brought from a source instead."))
+            self._move(Move(action.entries), build, entry)
+            return
+        if action.held.movable:
+            self._tally.add(resumed=entry.size)
+        else:
+            self._tally.add(shared=entry.size)
+        self.observer(FileDone(entry.path, entry.size, "resumed" if action.held.movable else "shared"))
+
+    def _move(self, action: Move, build: Build, entry: TreeEntry) -> None:
+        assert entry.origin is not None  # only locked files are moved
+        candidates = [source for source in self._sources if source.has(entry.origin)]
+        if not candidates:
+            raise NotFound(f"No source holds {entry.origin.repo}: {entry.origin.file.path}.", hint="Add a --from.")
+        self.observer(FileStarted(entry.path, entry.size))
+        for source in candidates[:-1]:
+            try:
+                return self._from(source, action, build, entry)
+            except (VerificationFailed, NotFound, AccessDenied, Unavailable) as error:
+                self.observer(Notice(f"{error} The next source is asked."))
+        return self._from(candidates[-1], action, build, entry)
+
+    def _from(self, source: Source, action: Move, build: Build, entry: TreeEntry) -> None:
+        assert entry.origin is not None
+        progress = _Progress(self.observer, entry)
+        pull = PatientPull(source, entry.origin, self._settings.patience, self.observer, self._cancelled)
+        connections = self._connections if entry.size >= LARGE else 1
+        try:
+            build.put(entry, pull, progress.advance, connections)
+        except BaseException:
+            progress.take_back()
+            raise
+        resumed = max(entry.size - pull.bytes, 0)
+        self._tally.add(moved=pull.bytes, resumed=resumed, origin=source.name, size=pull.bytes)
+        self.observer(FileDone(entry.path, entry.size, "moved", source.name))
+
+
+def connections_per_file(large_files: int, jobs: int) -> int:
+    """Ranges at once for each large file: one connection alone seldom fills a line, many files together do."""
+    return max(1, min(jobs // 2, 8) // large_files) if large_files else 1
+
+
+def _with_content(entry: TreeEntry, entries: tuple[TreeEntry, ...]) -> TreeEntry:
+    """A locked file may happen to equal a generated one; the bytes are known either way."""
+    content = next(e.content for e in entries if e.content is not None)
+    return TreeEntry.generated(entry.path, content)
+
+
+class _Progress:
+    """Reports the bytes of one file, and takes them back when they were for nothing."""
+
+    def __init__(self, observer: Observer, entry: TreeEntry) -> None:
+        self._observer, self._entry, self._bytes = observer, entry, 0
+
+    def advance(self, count: int) -> None:
+        self._bytes += count
+        self._observer(Advanced(self._entry.path, count))
+
+    def take_back(self) -> None:
+        if self._bytes:
+            self._observer(Advanced(self._entry.path, -self._bytes))
+            self._bytes = 0
+
+
+def _succeeded(future: Future[None]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _raise_first(futures: Sequence[Future[None]]) -> None:
+    failures = [future.exception() for future in futures if future.done() and not future.cancelled()]
+    real = [failure for failure in failures if failure is not None and not isinstance(failure, Cancelled)]
+    # A bug hides behind no ordinary failure.
+    real.sort(key=lambda failure: isinstance(failure, ProvisionError))
+    if real:
+        raise real[0]
+

@@ -1,0 +1,111 @@
+"""The releases of a store: what is there, which one is active, which ones may go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from provisioner.errors import ProvisionError, UsageError
+from provisioner.layout import tree_of
+from provisioner.lockfile import parse as parse_lock
+from provisioner.model import Lock
+from provisioner.ports.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSummary:
+    """One release at a glance.
+
+    Attributes:
+        models: `repository@commit` of each.
+        problem: why its record or lock cannot be read, or "".
+    """
+
+    release: str
+    active: bool
+    created: str = ""
+    files: int = 0
+    bytes: int = 0
+    models: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def summaries(store: Store) -> Iterator[ReleaseSummary]:
+    """Every release, newest first."""
+    active = store.active()
+    for release in store.releases():
+        try:
+            record = store.record(release)
+            lock = parse_lock(store.lock_text(release), f"{release}/models.lock")
+        except ProvisionError as error:
+            yield ReleaseSummary(release, release == active, problem=str(error))
+            continue
+        models = tuple(f"{model.repo}@{model.commit[:12]}" for model in lock.models)
+        tree = record.tree
+        yield ReleaseSummary(release, release == active, record.created, len(tree.entries), tree.size, models)
+
+
+def to_prune(store: Store, keep: int) -> tuple[str, ...]:
+    """The releases beyond the `keep` newest; never the active one. Raises UsageError."""
+    if keep < 1:
+        raise UsageError("--keep must be at least 1.")
+    active = store.active()
+    return tuple(release for release in store.releases()[keep:] if release != active)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The lock against a store.
+
+    Attributes:
+        wanted: the release of the lock.
+        present: whether it is there, complete by its record and sizes.
+        active: the active release, or None.
+        missing: models of the lock that the active release does not have at their commit.
+    """
+
+    store: str
+    wanted: str
+    present: bool
+    active: str | None
+    missing: tuple[str, ...]
+    problem: str = ""
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether readers see what the lock says."""
+        return self.present and self.active == self.wanted
+
+
+def status(store: Store, lock: Lock) -> Status:
+    """Compare a lock with a store; nothing is hashed and nothing is written. Raises StoreError."""
+    wanted = tree_of(lock).release_id
+    present, problem = _present(store, lock)
+    active = store.active()
+    have = _models(store, active)
+    missing = tuple(f"{m.repo}@{m.commit[:12]}" for m in lock.models if (m.repo, m.commit) not in have)
+    return Status(store.name, wanted, present, active, missing, problem)
+
+
+def _present(store: Store, lock: Lock) -> tuple[bool, str]:
+    from provisioner.report import Evidence
+
+    tree = tree_of(lock)
+    if tree.release_id not in store.releases():
+        return False, ""
+    try:
+        record = store.record(tree.release_id)
+    except ProvisionError as error:
+        return False, str(error)
+    findings = tuple(store.check(record, Evidence.SIZE_ONLY, lambda _: None))
+    return not findings, f"{len(findings)} findings, the first: {findings[0].path}" if findings else ""
+
+
+def _models(store: Store, release: str | None) -> set[tuple[str, str]]:
+    if release is None:
+        return set()
+    try:
+        lock = parse_lock(store.lock_text(release))
+    except ProvisionError:
+        return set()
+    return {(model.repo, model.commit) for model in lock.models}

@@ -1,0 +1,143 @@
+"""Fetch and mirror: one operation with different ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from provisioner.errors import NotFound, ProvisionError, StoreFull, VerificationFailed
+from provisioner.layout import tree_of
+from provisioner.ops.documents import LockDocument
+from provisioner.ops.execute import Execution, Settings, Tally
+from provisioner.plan import Plan, plan
+from provisioner.ports.events import Finished, Notice, Observer, Started, silent
+from provisioner.ports.source import Source
+from provisioner.ports.store import Store
+from provisioner.record import ReleaseRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """What a transfer did.
+
+    Attributes:
+        changed: whether a release appeared; False when it was there already.
+        moved, shared, resumed: bytes from sources, from other releases, from an interrupted run.
+        origins: source -> (files, bytes).
+    """
+
+    store: str
+    release: str
+    changed: bool
+    files: int
+    bytes: int
+    moved: int = 0
+    shared: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+    origins: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def prepare(document: LockDocument, store: Store) -> Plan:
+    """What has to happen to the store; nothing of it happens.
+
+    Raises VerificationFailed when the release is there but damaged, StoreError when the store cannot be written.
+    """
+    tree = tree_of(document.lock)
+    observed = store.observe(tree)
+    if observed.damage:
+        first = observed.damage[0]
+        raise VerificationFailed(
+            f"Release {tree.release_id} in {store.name} is damaged: {first.path} is {first.detail}"
+            + (f", and {len(observed.damage) - 1} more." if len(observed.damage) > 1 else "."),
+            hint="See all of it with: provision verify; mend it with --repair.",
+        )
+    return plan(tree, observed)
+
+
+def carry_out(
+    work: Plan,
+    document: LockDocument,
+    store: Store,
+    sources: Sequence[Source],
+    settings: Settings,
+    observer: Observer = silent,
+    task: str = "transfer",
+) -> TransferReport:
+    """Execute a plan and publish the release.
+
+    Raises StoreFull before the first byte when there is no room, and whatever stopped the transfer; then what was
+    verified stays in the store, invisible, for the next run.
+    """
+    begin = time.monotonic()
+    tree, tally = work.tree, Tally()
+    if not work.is_empty:
+        require_room(work, store)
+        observer(Started(task, len(work.actions), sum(action.entries[0].size for action in work.actions)))
+        _build(work, document, store, Execution(sources, settings, observer, tally))
+        observer(Finished(task))
+    return TransferReport(
+        store.name,
+        tree.release_id,
+        not work.is_empty,
+        len(tree.entries),
+        tree.size,
+        tally.moved,
+        tally.shared,
+        tally.resumed,
+        time.monotonic() - begin,
+        tally.origins,
+    )
+
+
+def plan_facts(work: Plan, store: str) -> dict[str, object]:
+    """A plan as a document for machines."""
+    return {
+        "store": store,
+        "release": work.tree.release_id,
+        "empty": work.is_empty,
+        "files": len(work.tree.entries),
+        "bytes": work.tree.size,
+        "files_to_move": work.files_to_move,
+        "bytes_to_move": work.bytes_to_move,
+        "bytes_shared": work.bytes_shared,
+        "bytes_resumed": work.bytes_resumed,
+        "bytes_needed": work.bytes_needed,
+        "bytes_free": work.free,
+    }
+
+
+def require_room(work: Plan, store: Store) -> None:
+    """Raise StoreFull, with what is missing, when the plan needs more than is free."""
+    if work.free is not None and work.bytes_needed > work.free:
+        missing = work.bytes_needed - work.free
+        raise StoreFull(
+            f"{store.name} has {work.free} bytes free and needs {work.bytes_needed}: {missing} are missing.",
+            missing=missing,
+            hint="Enlarge the volume, or free space with: provision releases prune",
+        )
+
+
+def _build(work: Plan, document: LockDocument, store: Store, execution: Execution) -> None:
+    build = store.build(work.tree)
+    try:
+        execution.run(work, build)
+        created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if not build.publish(ReleaseRecord(work.tree, document.digest, created), document.text):
+            execution.observer(Notice("Another run published this release first; its bytes were verified by it."))
+    except ProvisionError as error:
+        if not _is_published(store, work):
+            raise
+        execution.observer(Notice(f"Another run published this release while this one stopped: {error}"))
+    finally:
+        build.close()
+    store.sweep(work.tree.release_id)
+
+
+def _is_published(store: Store, work: Plan) -> bool:
+    try:
+        return store.record(work.tree.release_id).tree.digest == work.tree.digest
+    except (NotFound, ProvisionError):
+        return False

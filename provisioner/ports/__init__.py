@@ -1,0 +1,1 @@
+"""Protocols and events; no I/O."""

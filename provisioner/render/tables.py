@@ -1,0 +1,114 @@
+"""Results as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from provisioner.render.sizes import count, duration, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from provisioner.ops.releases import ReleaseSummary, Status
+    from provisioner.ops.transfer import TransferReport
+    from provisioner.plan import Plan
+    from provisioner.report import VerifyReport
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; columns that begin with `#` hold numbers."""
+    from rich import box
+    from rich.table import Table
+
+    result = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        result.add_column(
+            column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold"
+        )
+    return result
+
+
+def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    """Two columns: what and how much."""
+    result = table(title, "", "")
+    result.show_header = False
+    for name, value in rows:
+        result.add_row(name, value)
+    return result
+
+
+def plan_table(work: Plan, store: str) -> RenderableType:
+    """What would happen."""
+    if work.is_empty:
+        return f"Nothing to do: {store} holds release {work.tree.release_id}, complete."
+    rows = [
+        ("store", store),
+        ("release", work.tree.release_id),
+        ("content", f"{count(len(work.tree.entries), 'file')}, {size(work.tree.size)}"),
+        ("to move", f"{count(work.files_to_move, 'file')}, {size(work.bytes_to_move)}"),
+        ("shared with other releases", size(work.bytes_shared)),
+        ("kept from an interrupted run", size(work.bytes_resumed)),
+        ("room needed", size(work.bytes_needed)),
+        ("room free", "unknown" if work.free is None else size(work.free)),
+    ]
+    return facts("Plan (nothing was moved)", rows)
+
+
+def transfer_table(report: TransferReport, active: bool) -> RenderableType:
+    """What was done."""
+    head = f"release {report.release} in {report.store}"
+    if not report.changed:
+        return f"Nothing to do: {head} is there ({count(report.files, 'file')}, {size(report.bytes)})."
+    rows = [
+        ("content", f"{count(report.files, 'file')}, {size(report.bytes)}"),
+        ("moved", size(report.moved)),
+        ("shared with other releases", size(report.shared)),
+        ("kept from an interrupted run", size(report.resumed)),
+        *(
+            (f"from {name}", f"{count(files, 'file')}, {size(total)}")
+            for name, (files, total) in sorted(report.origins.items())
+        ),
+        ("time", f"{duration(report.seconds)}, {size(round(report.bytes / max(report.seconds, 0.001)))}/s"),
+        ("active", "yes" if active else "no: provision releases activate " + report.release),
+    ]
+    return facts(f"Published {head}, every byte verified", rows)
+
+
+def verify_table(report: VerifyReport) -> RenderableType:
+    """The evidence, and every finding."""
+    from rich.console import Group
+
+    head = (
+        f"{report.release} in {report.store}: {count(report.files, 'file')}, {size(report.bytes)}, "
+        f"{duration(report.seconds)}, evidence: {report.evidence}"
+    )
+    if report.ok:
+        return f"OK  {head}"
+    findings = table(f"FAILED  {head}", "finding", "path", "detail")
+    for finding in report.findings:
+        findings.add_row(finding.kind, finding.path, finding.detail)
+    return Group(findings, count(len(report.findings), "finding"))
+
+
+def releases_table(store: str, releases: Iterable[ReleaseSummary]) -> RenderableType:
+    """What a store holds."""
+    result = table(f"Releases in {store}", "release", "", "created", "#files", "#size", "models")
+    for release in releases:
+        models = release.problem or "\n".join(release.models)
+        active = "active" if release.active else ""
+        result.add_row(release.release, active, release.created, f"{release.files:,}", size(release.bytes), models)
+    return result
+
+
+def status_table(status: Status) -> RenderableType:
+    """The lock against a store."""
+    rows = [
+        ("store", status.store),
+        ("release of the lock", status.wanted),
+        ("there", "yes" if status.present else f"no{': ' + status.problem if status.problem else ''}"),
+        ("active release", status.active or "none"),
+        ("not in the active release", "\n".join(status.missing) or "nothing"),
+    ]
+    return facts("Up to date" if status.up_to_date else "Not up to date", rows)

@@ -1,0 +1,1 @@
+"""Where locked bytes come from; one file per backend, SDKs imported inside."""

@@ -1,0 +1,140 @@
+"""Plain HTTP with urllib3: proxies and private CAs from the environment, and no redirect that carries a secret away."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import urllib.request
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from provisioner.errors import Unavailable, Unusable
+
+if TYPE_CHECKING:
+    import urllib3
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 60.0
+POOL = 64
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MAX_REDIRECTS = 5
+_SECRETS = ("authorization", "cookie")
+
+
+def tls_context() -> ssl.SSLContext:
+    """The trust of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; else of SSL_CERT_FILE and the system; else certifi's."""
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    if bundle:
+        folder = os.path.isdir(bundle)
+        return ssl.create_default_context(
+            cafile=None if folder else bundle, capath=bundle if folder else None
+        )
+    context = ssl.create_default_context()
+    chosen = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+    if not chosen and not context.get_ca_certs():
+        import certifi  # a slim image may come without ca-certificates
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what a token is bound to."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def without_secrets(url: str) -> str:
+    """The URL for people: no user, password, query or fragment."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+class Http:
+    """GET requests over kept-alive connections. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._proxies = urllib.request.getproxies()
+
+    def get(self, url: str, headers: Mapping[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """The response, its body not yet read, and the URL it came from after redirects.
+
+        Secret headers are dropped on the way to another origin. Raises Unavailable when nothing answers.
+        """
+        home = origin(url)
+        for _ in range(_MAX_REDIRECTS):
+            allowed = headers if origin(url) == home else _public(headers)
+            response = self._request(url, allowed)
+            location = response.headers.get("location")
+            if response.status not in _REDIRECTS or not location:
+                return response, url
+            response.drain_conn()
+            url = urljoin(url, location)
+        raise Unavailable(f"{without_secrets(url)} redirects without an end.")
+
+    def _request(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        import urllib3
+
+        try:
+            return self._pool(url).request(
+                "GET", url, headers=headers, preload_content=False, decode_content=False, retries=False, redirect=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise translated(error, url) from error
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https"):
+            raise Unavailable(f"{without_secrets(url)} is neither http nor https.")
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all") or ""
+        if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
+            proxy = ""
+        if proxy not in self._pools:
+            self._pools[proxy] = _manager(proxy)
+        return self._pools[proxy]
+
+
+def _public(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _SECRETS}
+
+
+def _manager(proxy: str) -> urllib3.PoolManager:
+    import urllib3
+
+    context, timeout = tls_context(), urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    if not proxy:
+        return urllib3.PoolManager(num_pools=8, maxsize=POOL, ssl_context=context, timeout=timeout)
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    login = f"{parts.username}:{parts.password or ''}" if parts.username else None
+    return urllib3.ProxyManager(
+        urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", "")),
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=login) if login else None,
+        num_pools=8,
+        maxsize=POOL,
+        ssl_context=context,
+        timeout=timeout,
+    )
+
+
+def translated(error: Exception, url: str) -> Unavailable:
+    """A transport failure in our words; the host stays, the secrets of the URL go."""
+    import urllib3.exceptions as errors
+
+    host = urlsplit(url).hostname or "the host"
+    if isinstance(error.args[0] if error.args else None, ssl.SSLCertVerificationError):
+        return Unusable(
+            f"The TLS certificate of {host} is not trusted.",
+            hint="For a private CA set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its PEM file.",
+        )
+    if isinstance(error, errors.ProxyError):
+        return Unavailable(f"The proxy on the way to {host} does not answer.", hint="Check HTTPS_PROXY and NO_PROXY.")
+    if isinstance(error, errors.NameResolutionError):
+        return Unavailable(f"The name {host} is not known to DNS.", hint="Check HF_ENDPOINT and the resolver.")
+    if isinstance(error, errors.TimeoutError):
+        return Unavailable(f"{host} did not answer in time.")
+    if isinstance(error, errors.NewConnectionError):
+        return Unavailable(f"{host} refuses connections.", hint="Check HF_ENDPOINT and the network policy.")
+    return Unavailable(f"The connection to {host} broke off.")

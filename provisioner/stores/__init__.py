@@ -1,0 +1,1 @@
+"""Places that hold releases; one folder or file per backend, SDKs imported inside."""

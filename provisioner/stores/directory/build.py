@@ -1,0 +1,223 @@
+"""One release on its way into a directory store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from provisioner.errors import StoreError, VerificationFailed
+from provisioner.model import Digest, Tree, TreeEntry
+from provisioner.ports.store import Advance, Capabilities, Held, Modes, Pull
+from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump
+from provisioner.stores.directory import owner
+from provisioner.stores.directory.copying import check_file, copy_file, link
+from provisioner.stores.directory.files import (
+    create,
+    make_folder,
+    replace_file,
+    sync,
+    sync_folder,
+    translated,
+    unique,
+    write_all,
+)
+from provisioner.stores.directory.partial import Leftover, Partial
+from provisioner.stores.directory.places import EXPECTED, OWNER, PARTIAL, TREE, Places
+from provisioner.stores.directory.receive import receive
+
+SYNC_THREADS = 8
+
+
+class DirectoryBuild:
+    """Files appear under `tree/` by a rename after they were verified; the tree appears under `releases/` by another.
+
+    The folder of a build belongs to one process. What other processes left is read, linked or, when they are gone,
+    taken; nothing that another process might still write to is ever published.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        tree: Tree,
+        modes: Modes,
+        capabilities: Capabilities,
+        leftovers: dict[Digest, Leftover],
+    ) -> None:
+        self._places = places
+        self._tree = tree
+        self._modes = modes
+        self._can = capabilities
+        self._leftovers = leftovers
+        self._folder = places.build(unique(tree.release_id))
+        self._beat = 0.0
+        self._published = False
+        with translated(self._folder):
+            self._prepare()
+
+    def _prepare(self) -> None:
+        os.mkdir(self._folder, 0o700)
+        replace_file(os.path.join(self._folder, OWNER), owner.identity(), None)
+        record = dump(ReleaseRecord(self._tree, self._tree.digest))
+        replace_file(os.path.join(self._folder, EXPECTED), record, None)
+        os.mkdir(os.path.join(self._folder, PARTIAL))
+        for folder in self._folders():
+            make_folder(folder, self._modes.folder if self._can.chmod else None)
+
+    def _folders(self) -> list[str]:
+        """Every folder of the tree, outermost first."""
+        inner = {parent for entry in self._tree.entries for parent in entry.path.parents}
+        top = os.path.join(self._folder, TREE)
+        return [top, *(os.path.join(top, parent) for parent in sorted(inner))]
+
+    def _path(self, entry: TreeEntry) -> str:
+        return os.path.join(self._folder, TREE, entry.path)
+
+    def _partial(self, entry: TreeEntry) -> str:
+        return os.path.join(self._folder, PARTIAL, entry.sha256)
+
+    def _ticking(self, advance: Advance) -> Advance:
+        """Show other processes that this one lives, as long as bytes flow."""
+
+        def tick(count: int) -> None:
+            advance(count)
+            now = time.monotonic()
+            if now - self._beat > owner.BEAT_SECONDS:
+                self._beat = now
+                with suppress(OSError):
+                    os.utime(os.path.join(self._folder, OWNER))
+
+        return tick
+
+    def put(self, entry: TreeEntry, pull: Pull, advance: Advance, connections: int) -> None:
+        """Write an entry from a source. Raises VerificationFailed, StoreError and what the pull raises."""
+        with translated(self._path(entry)):
+            partial = Partial(self._partial(entry), self._leftovers.pop(entry.sha256, None))
+            try:
+                found = receive(partial, entry.size, pull, self._ticking(advance), connections)
+                if found != entry.sha256 or os.fstat(partial.fd).st_size != entry.size:
+                    partial.discard()
+                    raise VerificationFailed(f"The bytes that came for {entry.path} are not the locked ones.")
+                self._finish(partial.fd, partial.path, entry)
+                partial.forget_marks()
+            finally:
+                partial.close()
+
+    def _finish(self, fd: int, path: str, entry: TreeEntry) -> None:
+        if self._can.chmod:
+            os.fchmod(fd, self._modes.file)
+        os.rename(path, self._path(entry))
+
+    def share(self, entry: TreeEntry, held: Held, advance: Advance) -> None:
+        """Take an entry from bytes the store has, re-hashed: rename, else link, else copy."""
+        source, tick = os.path.join(self._places.root, held.place), self._ticking(advance)
+        with translated(source):
+            if held.movable:
+                self._take(source, entry, tick)
+            elif self._can_link(source):
+                check_file(source, entry, tick)
+                if not link(source, self._path(entry)):
+                    self._copy(source, entry, lambda _: None)
+            else:
+                self._copy(source, entry, tick)
+
+    def _take(self, source: str, entry: TreeEntry, tick: Advance) -> None:
+        """From a build that nobody works on: ours first, so that nobody else can take it, then checked."""
+        mine = self._partial(entry)
+        os.rename(source, mine)
+        try:
+            check_file(mine, entry, tick)
+        except VerificationFailed:
+            os.unlink(mine)
+            raise
+        if self._can.chmod:
+            os.chmod(mine, self._modes.file)
+        os.rename(mine, self._path(entry))
+
+    def _can_link(self, source: str) -> bool:
+        """A link shares the mode too, and an earlier release must keep the one it has."""
+        wanted = self._modes.file
+        return self._can.hard_links and (not self._can.chmod or os.stat(source).st_mode & 0o7777 == wanted)
+
+    def _copy(self, source: str, entry: TreeEntry, tick: Advance) -> None:
+        temporary = self._partial(entry)
+        copy_file(source, temporary, entry, tick)
+        if self._can.chmod:
+            os.chmod(temporary, self._modes.file)
+        os.rename(temporary, self._path(entry))
+
+    def generate(self, entry: TreeEntry) -> None:
+        """Write a generated entry."""
+        with translated(self._path(entry)):
+            self._write(self._path(entry), entry.content or b"")
+
+    def _write(self, path: str, content: bytes) -> None:
+        fd = create(path)
+        try:
+            write_all(fd, content, 0)
+            if self._can.chmod:
+                os.fchmod(fd, self._modes.file)
+        finally:
+            os.close(fd)
+
+    def repeat(self, entry: TreeEntry, first: TreeEntry) -> None:
+        """Give an entry of this build a second path."""
+        with translated(self._path(entry)):
+            if not (self._can.hard_links and link(self._path(first), self._path(entry))):
+                self._copy(self._path(first), entry, lambda _: None)
+
+    def publish(self, record: ReleaseRecord, lock_text: bytes) -> bool:
+        """Make the release visible by one rename, durable before and after; False when it was there already."""
+        tree, release = os.path.join(self._folder, TREE), self._places.release(record.release)
+        with translated(release):
+            self._write(os.path.join(tree, LOCK_NAME), lock_text)
+            self._write(os.path.join(tree, RECORD_NAME), dump(record))
+            self._check_presence()
+            self._sync()
+            self._published = True
+            # Some FUSE file systems let a rename replace a folder that is not empty, so look first.
+            if os.path.lexists(release) or not _rename_folder(tree, release):
+                return False
+            sync_folder(self._places.releases)
+        return True
+
+    def _check_presence(self) -> None:
+        """A build that was taken for abandoned has lost files; better to notice before than after."""
+        for entry in self._tree.entries:
+            if os.lstat(self._path(entry)).st_size != entry.size:
+                raise StoreError(f"{self._path(entry)} changed while it was built.", hint="Run again.")
+
+    def _sync(self) -> None:
+        extra = [os.path.join(self._folder, TREE, name) for name in (LOCK_NAME, RECORD_NAME)]
+        with ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync") as pool:
+            for _ in pool.map(sync, [*map(self._path, self._tree.entries), *extra]):
+                pass
+            for _ in pool.map(sync_folder, self._folders()):
+                pass
+
+    def close(self) -> None:
+        """Let go; what was verified stays for the next run unless the release is there."""
+        if self._published or not self._worth_keeping():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        with suppress(OSError):
+            with open(os.path.join(self._folder, OWNER), "wb") as file:
+                file.write(owner.GONE)
+
+    def _worth_keeping(self) -> bool:
+        return any(files for _, _, files in os.walk(os.path.join(self._folder, TREE))) or any(
+            os.scandir(os.path.join(self._folder, PARTIAL))
+        )
+
+
+def _rename_folder(source: str, target: str) -> bool:
+    """False when somebody else's release of that name is there."""
+    try:
+        os.rename(source, target)
+    except OSError:
+        if os.path.isdir(target):
+            return False
+        raise
+    return True

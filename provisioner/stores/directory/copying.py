@@ -1,0 +1,77 @@
+"""Bytes that the store already has, into a build: re-hashed always, linked where that is possible."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+
+from provisioner.errors import NotFound, VerificationFailed
+from provisioner.hashing import hash_range, new_buffer
+from provisioner.model import TreeEntry
+from provisioner.ports.store import Advance
+from provisioner.stores.directory.files import create, write_all
+
+_NO_LINK = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+
+
+def open_regular(path: str) -> int:
+    """A regular file for reading, never through a link. Raises OSError, NotFound for anything else."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotFound(f"{path} is not a regular file.")
+    return fd
+
+
+def check_file(path: str, entry: TreeEntry, advance: Advance) -> None:
+    """Hash a file. Raises VerificationFailed when it is not the locked one."""
+    fd = open_regular(path)
+    try:
+        _compare(path, hash_range(fd, 0, entry.size + 1, advance).hexdigest(), entry)
+    finally:
+        os.close(fd)
+
+
+def copy_file(source: str, target: str, entry: TreeEntry, advance: Advance) -> None:
+    """Copy and hash in one pass. Raises VerificationFailed; the target is then gone again."""
+    reader = open_regular(source)
+    try:
+        writer = create(target)
+        try:
+            digest = _copy(reader, writer, entry.size, advance)
+            _compare(source, digest, entry)
+        except BaseException:
+            os.unlink(target)
+            raise
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def _copy(reader: int, writer: int, size: int, advance: Advance) -> str:
+    digest, buffer, offset = hashlib.sha256(), new_buffer(), 0
+    while offset <= size and (count := os.preadv(reader, [buffer[: size + 1 - offset]], offset)):
+        digest.update(buffer[:count])
+        write_all(writer, buffer[:count], offset)
+        offset += count
+        advance(count)
+    return digest.hexdigest()
+
+
+def _compare(path: str, found: str, entry: TreeEntry) -> None:
+    if found != entry.sha256:
+        raise VerificationFailed(f"{path} does not have the locked content of {entry.path}.")
+
+
+def link(source: str, target: str) -> bool:
+    """A second name for a file; False where the file system will not."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False
+        raise
+    return True

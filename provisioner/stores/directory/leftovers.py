@@ -1,0 +1,51 @@
+"""What earlier runs left in `staging/` that a new run can use."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from provisioner.errors import InvalidDocument
+from provisioner.model import Digest
+from provisioner.ports.store import Held
+from provisioner.record import parse
+from provisioner.stores.directory.files import read_small
+from provisioner.stores.directory.owner import Life, life_of
+from provisioner.stores.directory.partial import Leftover
+from provisioner.stores.directory.places import EXPECTED, PARTIAL, STAGING, TREE, Places
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Verified files and partial ones, by digest."""
+
+    files: dict[Digest, Held] = field(default_factory=dict)
+    partial: dict[Digest, Leftover] = field(default_factory=dict)
+
+
+def abandoned(places: Places, now: float) -> Abandoned:
+    """Look through every build in the store; `now` is the file system's clock."""
+    found = Abandoned()
+    for name in sorted(os.listdir(places.staging)):
+        with suppress(OSError, InvalidDocument):
+            _add(found, places, name, life_of(places.build(name), now))
+    return found
+
+
+def _add(found: Abandoned, places: Places, name: str, life: Life) -> None:
+    folder = places.build(name)
+    for entry in parse(read_small(os.path.join(folder, EXPECTED))).tree.entries:
+        with suppress(OSError):
+            if os.lstat(os.path.join(folder, TREE, entry.path)).st_size == entry.size:
+                held = Held(entry.sha256, entry.size, f"{STAGING}/{name}/{TREE}/{entry.path}", life is not Life.ALIVE)
+                found.files.setdefault(entry.sha256, held)
+    for child in os.listdir(os.path.join(folder, PARTIAL)):
+        with suppress(ValueError):
+            _add_partial(found, Digest(child), Leftover(os.path.join(folder, PARTIAL, child), life is Life.DEAD))
+
+
+def _add_partial(found: Abandoned, digest: Digest, leftover: Leftover) -> None:
+    known = found.partial.get(digest)
+    if leftover.bytes() and (known is None or known.bytes() < leftover.bytes()):
+        found.partial[digest] = leftover

@@ -1,0 +1,206 @@
+"""A store in a directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+
+from provisioner.errors import InvalidDocument, NotFound, ProvisionError
+from provisioner.model import Digest, Tree
+from provisioner.ports.store import Advance, Capabilities, Held, Modes, Observed
+from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump, is_release_id, parse
+from provisioner.report import Evidence, Finding, Kind
+from provisioner.stores.directory import check as checking
+from provisioner.stores.directory import owner
+from provisioner.stores.directory.build import DirectoryBuild
+from provisioner.stores.directory.files import make_folder, read_small, replace_file, sync_folder, translated, unique
+from provisioner.stores.directory.leftovers import Abandoned, abandoned
+from provisioner.stores.directory.partial import Leftover
+from provisioner.stores.directory.places import EXPECTED, OWNER, STAGING, TREE, Places
+from provisioner.stores.directory.probe import probe
+from provisioner.stores.directory.source import DirectorySource, Index
+
+
+class DirectoryStore:
+    """A local folder, or a mounted PVC, NFS export or Azure file share."""
+
+    def __init__(self, root: str, modes: Modes) -> None:
+        self._places = Places(root)
+        self._modes = modes
+        self._capabilities: Capabilities | None = None
+        self._leftovers: dict[Digest, Leftover] = {}
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return self._places.root
+
+    def path(self, release: str, path: str = "") -> str:
+        """Where a release, or a file of it, is."""
+        return os.path.join(self._places.release(release), path) if path else self._places.release(release)
+
+    def releases(self) -> tuple[str, ...]:
+        """Names of the published releases, newest first."""
+        try:
+            with translated(self._places.releases), os.scandir(self._places.releases) as listing:
+                found = [(child.stat().st_mtime, child.name) for child in listing if is_release_id(child.name)]
+        except NotFound:
+            return ()
+        return tuple(name for _, name in sorted(found, reverse=True))
+
+    def record(self, release: str) -> ReleaseRecord:
+        """The record of a release. Raises NotFound, InvalidDocument, StoreError."""
+        path = self.path(release, RECORD_NAME)
+        return parse(self._read(release, RECORD_NAME), path)
+
+    def lock_text(self, release: str) -> bytes:
+        """The lock a release was built from. Raises NotFound, StoreError."""
+        return self._read(release, LOCK_NAME)
+
+    def _read(self, release: str, name: str) -> bytes:
+        if not is_release_id(release):
+            raise NotFound(f"{release!r} is not the name of a release.", hint="See: provision releases list")
+        try:
+            with translated(self.path(release, name)):
+                return read_small(self.path(release, name))
+        except NotFound:
+            if not os.path.isdir(self._places.root):
+                hint = "Check the address; is the volume mounted?"
+                raise NotFound(f"There is no store at {self.name}.", hint=hint) from None
+            raise NotFound(
+                f"{self.name} holds no release {release}.", hint="See: provision releases list"
+            ) from None
+
+    def active(self) -> str | None:
+        """The active release's name, or None. Raises StoreError."""
+        try:
+            with translated(self._places.current):
+                text = read_small(self._places.current, 4096).decode("ascii", "replace").strip()
+        except NotFound:
+            return None
+        return text if is_release_id(text) else None
+
+    def activate(self, release: str) -> None:
+        """Make a release the active one, atomically. Raises NotFound, StoreError."""
+        self.record(release)
+        with translated(self._places.current):
+            replace_file(self._places.current, f"{release}\n".encode(), self._modes.file if self._chmods() else None)
+
+    def _chmods(self) -> bool:
+        return self._capabilities is None or self._capabilities.chmod
+
+    def remove(self, release: str) -> int:
+        """Delete a release: out of sight by one rename first. Bytes of it. Raises NotFound, StoreError."""
+        size = self.record(release).tree.size
+        self._folders()
+        doomed = self._places.build(unique(f"removed-{release}"))
+        with translated(self.path(release)):
+            os.rename(self.path(release), doomed)
+            sync_folder(self._places.releases)
+            shutil.rmtree(doomed)
+        return size
+
+    def retire(self, tree: Tree) -> None:
+        """Turn a damaged release back into an unfinished one, whose good files the next build takes.
+
+        Raises NotFound, StoreError.
+        """
+        self._folders()
+        folder = self._places.build(unique(tree.release_id))
+        with translated(folder):
+            os.mkdir(folder, 0o700)
+            replace_file(os.path.join(folder, EXPECTED), dump(ReleaseRecord(tree, tree.digest)), None)
+            replace_file(os.path.join(folder, OWNER), owner.GONE, None)
+            os.rename(self.path(tree.release_id), os.path.join(folder, TREE))
+            sync_folder(self._places.releases)
+
+    def sweep(self, release: str | None = None) -> tuple[str, ...]:
+        """Delete what dead runs left behind, of one release or of all; the names of it. Raises StoreError."""
+        gone = []
+        with suppress(NotFound), translated(self._places.staging):
+            now = self._clock()
+            for name in sorted(os.listdir(self._places.staging)):
+                path = self._places.build(name)
+                if release is not None and not name.startswith(f"{release}."):
+                    continue
+                if os.path.isdir(path) and owner.life_of(path, now) is not owner.Life.ALIVE:
+                    shutil.rmtree(path, ignore_errors=True)
+                    gone.append(f"{STAGING}/{name}")
+        return tuple(gone)
+
+    def _clock(self) -> float:
+        """The file system's own time: a server's clock may differ from ours."""
+        path = unique(os.path.join(self._places.staging, "clock"))
+        with open(path, "xb"):
+            now = os.stat(path).st_mtime
+        os.unlink(path)
+        return now
+
+    def observe(self, tree: Tree) -> Observed:
+        """Everything a planner needs to know; a release that is there is looked at, not written to."""
+        damage = self._damage(tree)
+        if damage is not None:
+            return Observed(not damage, damage, {}, {}, Capabilities(False, False, None))
+        self._folders()
+        self._capabilities, now = probe(self._places)
+        left = abandoned(self._places, now)
+        self._leftovers = left.partial
+        partial = {digest: leftover.bytes() for digest, leftover in left.partial.items()}
+        return Observed(False, (), self._held(tree, left), partial, self._capabilities)
+
+    def _damage(self, tree: Tree) -> tuple[Finding, ...] | None:
+        """What is wrong with the release of this tree by its record and sizes; None when it is not there."""
+        folder = self.path(tree.release_id)
+        if not os.path.lexists(folder):
+            return None
+        try:
+            record = self.record(tree.release_id)
+        except ProvisionError as error:
+            return (Finding(Kind.RECORD, RECORD_NAME, str(error)),)
+        if record.tree.digest != tree.digest:
+            return (Finding(Kind.RECORD, RECORD_NAME, "is the record of another tree"),)
+        return tuple(filter(None, (checking.inspect(folder, entry) for entry in tree.entries)))
+
+    def _folders(self) -> None:
+        with translated(self._places.root):
+            os.makedirs(self._places.root, exist_ok=True)
+            for folder in (self._places.releases, self._places.staging):
+                make_folder(folder, self._modes.folder)
+
+    def _held(self, tree: Tree, left: Abandoned) -> dict[Digest, Held]:
+        """Unfinished builds first: their files can be had without a copy."""
+        wanted = {entry.sha256 for entry in tree.entries}
+        found = {digest: held for digest, held in left.files.items() if digest in wanted}
+        for digest, place, size in self._released():
+            if digest in wanted and digest not in found:
+                found[digest] = Held(digest, size, place)
+        return found
+
+    def _released(self) -> Iterator[tuple[Digest, str, int]]:
+        """Digest, place and size of every file of every release, the active release first."""
+        active = self.active()
+        for release in sorted(self.releases(), key=lambda name: name != active):
+            with suppress(NotFound, InvalidDocument):
+                for entry in self.record(release).tree.entries:
+                    yield entry.sha256, f"releases/{release}/{entry.path}", entry.size
+
+    def build(self, tree: Tree) -> DirectoryBuild:
+        """Begin, or take up again, the release of a tree that was just observed."""
+        assert self._capabilities is not None, "observe() comes first"
+        return DirectoryBuild(self._places, tree, self._modes, self._capabilities, dict(self._leftovers))
+
+    def check(self, record: ReleaseRecord, evidence: Evidence, advance: Advance) -> Iterator[Finding]:
+        """Compare a release with a record, each finding as soon as it is known."""
+        return checking.check(self.path(record.release), record.tree, evidence, advance)
+
+    def as_source(self) -> DirectorySource:
+        """The store as somewhere to read locked bytes from."""
+        return DirectorySource(self.name, self._index)
+
+    def _index(self) -> Index:
+        index: Index = {}
+        for digest, place, _ in self._released():
+            index.setdefault(digest, os.path.join(self._places.root, place))
+        return index

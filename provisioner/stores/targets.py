@@ -1,0 +1,55 @@
+"""From an address on the command line to a store."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import unquote, urlsplit
+
+from provisioner.errors import NotFound, UsageError
+from provisioner.ports.store import Modes, Store
+from provisioner.stores.directory import DirectoryStore
+
+# Mounted volumes: the variable that says where, and where they are mounted unless it says otherwise.
+VOLUMES = {
+    "pvc": ("PROVISION_PVC_DIR", "/mnt/models"),
+    "nfs": ("PROVISION_NFS_DIR", "/mnt/nfs"),
+}
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://")
+
+
+def open_store(address: str, modes: Modes | None = None) -> Store:
+    """The store at `pvc`, `nfs`, `file:///PATH` or a path.
+
+    Raises NotFound when a named volume is not mounted, UsageError for an address that means nothing.
+    """
+    modes = modes or Modes()
+    if address in VOLUMES:
+        return DirectoryStore(_volume(address), modes)
+    if match := _SCHEME.match(address):
+        return DirectoryStore(_file_url(address, match[1]), modes)
+    if not address:
+        raise UsageError("The address of a store is empty.")
+    return DirectoryStore(os.path.abspath(address), modes)
+
+
+def _volume(name: str) -> str:
+    variable, default = VOLUMES[name]
+    path = os.environ.get(variable) or default
+    if not os.path.isdir(path):
+        raise NotFound(
+            f"There is no volume mounted at {path}.",
+            hint=f"Mount the {name} there, or set {variable} to where it is mounted.",
+        )
+    return os.path.abspath(path)
+
+
+def _file_url(address: str, scheme: str) -> str:
+    parts = urlsplit(address)
+    if scheme != "file":
+        raise UsageError(
+            f"{scheme}:// is not a store this version knows.", hint="Use pvc, nfs, a path or file:///PATH."
+        )
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise UsageError(f"{address} is not a local file URL.", hint="Write file:///PATH with three slashes.")
+    return os.path.abspath(unquote(parts.path))
