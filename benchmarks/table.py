@@ -80,7 +80,8 @@ def heading(facts: Mapping[str, Any]) -> str:
     speeds = " / ".join(f"{facts[key] / 1e9:.2f}" for key in ("hash_1_thread", "hash_2_threads"))
     return "\n".join([
         f"{facts['cores']} cores, {facts['cpu']}, {sha} SHA instructions; kernel {facts['kernel']}, {facts['filesystem']}",
-        f"Python {facts['python']}, {facts['openssl']}; sha256 with 1 / 2 threads: {speeds} GB/s",
+        f"Python {facts['python']}, {facts['openssl']}; sha256 with 1 / 2 threads: {speeds} GB/s;"
+        f" load average at the start {facts['load']:.1f}",
         f"One small request: {facts['near_ms']:.1f} ms directly, {facts['far_ms']:.1f} ms behind the round trip",
         "A: one model of 4 shards and 10 small files. B: 2,000 files of 4-64 KiB in 50 folders."
         f" Scale: {facts['scale']}.",

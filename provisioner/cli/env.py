@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from provisioner.cli.options import at_option, default_store, release_option, store_option
@@ -40,10 +38,10 @@ def command(
     from provisioner.emit.environment import Form, environment, write
     from provisioner.lockfile import parse
     from provisioner.ops.verify import chosen_release
-    from provisioner.stores.targets import open_store
+    from provisioner.stores.targets import open_mounted
 
-    target = open_store(at or store or default_store())
+    target = open_mounted(at or store or default_store())
     chosen = chosen_release(target, release, None)
     lock = parse(target.lock_text(chosen), f"{chosen}/models.lock")
-    folder = root.rstrip("/") if root else os.path.join(target.name, "releases", chosen)
+    folder = root.rstrip("/") if root else target.path(chosen)
     click.echo(write(environment(lock, folder, scratch), Form(form)))

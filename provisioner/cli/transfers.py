@@ -36,6 +36,18 @@ class FileMode(click.ParamType[int]):
         return mode
 
 
+_OPTIONS: tuple[Callable[..., Any], ...] = (
+    output_options,
+    click.option("--dry-run", is_flag=True, help="Print the plan; move and publish nothing."),
+    click.option("--repair", is_flag=True, help="Mend a release that is there but damaged."),
+    click.option("--activate/--no-activate", default=True, show_default=True, help="Make the release the active one."),
+    click.option("--jobs", type=click.IntRange(1, 256), help="Files and connections at once."),
+    click.option("--dir-mode", type=FileMode(), default="0755", show_default=True, help="Mode of folders."),
+    click.option("--mode", type=FileMode(), default="0644", show_default=True, help="Mode of files."),
+    lock_option,
+)
+
+
 def transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of fetch and mirror alike; they arrive as one `how`."""
 
@@ -44,18 +56,7 @@ def transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
         how = {name: kwargs.pop(name) for name in ("mode", "dir_mode", "jobs", "activate", "repair", "dry_run")}
         return function(*args, how=how, **kwargs)
 
-    for option in (
-        output_options,
-        click.option("--dry-run", is_flag=True, help="Print the plan; move and publish nothing."),
-        click.option("--repair", is_flag=True, help="Mend a release that is there but damaged."),
-        click.option("--activate/--no-activate", default=True, help="Make the release the active one.", show_default=True),
-        click.option("--jobs", type=click.IntRange(1, 256), help="Files and connections at once."),
-        click.option("--dir-mode", type=FileMode(), default="0755", show_default=True, help="Mode of folders."),
-        click.option("--mode", type=FileMode(), default="0644", show_default=True, help="Mode of files."),
-        lock_option,
-    ):
-        wrapped = option(wrapped)
-    return wrapped
+    return functools.reduce(lambda inner, option: option(inner), _OPTIONS, wrapped)
 
 
 def run(
@@ -64,8 +65,8 @@ def run(
     """Plan, and unless it is a dry run carry out, activate and report."""
     from provisioner.errors import VerificationFailed
     from provisioner.layout import tree_of
-    from provisioner.ops.execute import Settings
     from provisioner.ops.documents import open_lock
+    from provisioner.ops.execute import Settings
     from provisioner.ops.transfer import carry_out, prepare
     from provisioner.ports.store import Modes
     from provisioner.render.tables import transfer_table

@@ -65,10 +65,11 @@ def command(
     with output.watching() as observer:
         report = verify(target, chosen, held, Evidence(MODES[mode]), observer)
     loads = []
-    if load:
+    if load and report.ok:  # loading damaged files proves nothing
         from provisioner.ops.load import load_all, with_loads
+        from provisioner.stores.targets import open_mounted
 
-        loads = load_all(target, chosen)
+        loads = load_all(open_mounted(at or store or default_store()), chosen)
         report = with_loads(report, loads)
     data = asdict(report) | {"ok": report.ok} | ({"loads": [asdict(one) for one in loads]} if load else {})
     output.result(data, lambda: verify_table(report))

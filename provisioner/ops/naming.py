@@ -121,6 +121,7 @@ def _listed(models: Iterable[dict[str, Any]]) -> Iterator[_Known]:
 
 
 def _unknown(name: str, names: list[str]) -> NotFound:
-    close = difflib.get_close_matches(name, names, 3, 0.5)
+    folded = {known.lower(): known for known in names}
+    close = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, 3, 0.5)]
     hint = f"Did you mean {' or '.join(close)}?" if close else "See fastembed's list of supported models."
     return NotFound(f"fastembed knows no model {name}.", hint=hint)

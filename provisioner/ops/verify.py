@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 from provisioner.errors import NotFound, ProvisionError
 from provisioner.layout import tree_of
@@ -86,9 +85,3 @@ def _built_from(store: Store, release: str, findings: list[Finding]) -> Tree | N
         findings.append(Finding(Kind.RECORD, LOCK_NAME, str(error)))
         return None
 
-
-def with_findings(report: VerifyReport, more: Iterator[Finding]) -> VerifyReport:
-    """The same report with further findings."""
-    from dataclasses import replace
-
-    return replace(report, findings=(*report.findings, *more))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from provisioner.errors import UsageError
-from provisioner.model import Layout, RepoId, Revision
+from provisioner.model import Layout
 from provisioner.ops import naming
 from provisioner.ops.locking import Request
 from provisioner.presets import Wanted, preset
@@ -62,9 +62,10 @@ def _of_preset(name: str) -> Iterator[Request]:
 
 
 def _named(wanted: Wanted) -> Request:
-    revision = Revision(wanted.revision)
     if wanted.fastembed is not None:
-        return replace(naming.fastembed(wanted.fastembed), revision=revision)
+        return replace(naming.fastembed(wanted.fastembed), revision=wanted.revision)
     if wanted.sentence_transformers is not None:
-        return replace(naming.sentence_transformers(wanted.sentence_transformers), revision=revision)
-    return Request(RepoId(wanted.repo or ""), revision)
+        request = naming.sentence_transformers(wanted.sentence_transformers)
+        return replace(request, revision=wanted.revision)
+    assert wanted.repo is not None  # a preset without any name was refused when it was read
+    return Request(wanted.repo, wanted.revision)

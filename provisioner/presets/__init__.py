@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tomllib
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
+
+from msgspec import Meta, Struct, convert
 
 from provisioner.errors import InvalidDocument, NotFound, Problem
-from provisioner.lockfile.read import place
-from provisioner.model import Layout
-
-if TYPE_CHECKING:
-    from provisioner.presets.schema import ModelSchema
+from provisioner.lockfile.schema import problems
+from provisioner.model import Layout, RepoId, Revision
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
     """One model of a preset; exactly one of the first three names it.
 
     Attributes:
@@ -26,24 +23,22 @@ class Wanted:
         revision: a branch, tag or commit.
     """
 
-    repo: str | None
-    fastembed: str | None
-    sentence_transformers: str | None
-    revision: str
-    layouts: tuple[Layout, ...]
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    allow_pickle: bool
-    allow_remote_code: bool
+    revision: Revision
+    repo: RepoId | None = None
+    fastembed: str | None = None
+    sentence_transformers: str | None = None
+    layouts: Annotated[tuple[Layout, ...], Meta(min_length=1)] = (Layout.HUB,)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow_pickle: bool = False
+    allow_remote_code: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(Struct, frozen=True, forbid_unknown_fields=True):
     """The models of one deployment."""
 
-    name: str
     description: str
-    models: tuple[Wanted, ...]
+    models: Annotated[tuple[Wanted, ...], Meta(min_length=1)]
 
 
 def names() -> tuple[str, ...]:
@@ -56,42 +51,23 @@ def preset(name: str) -> Preset:
     """One preset. Raises NotFound."""
     if name not in names():
         raise NotFound(f"There is no preset {name}.", hint=f"There are: {', '.join(names())}.")
-    return parse((resources.files(__name__) / f"{name}.toml").read_bytes(), name)
+    return parse((resources.files(__name__) / f"{name}.toml").read_bytes(), f"preset {name}")
 
 
 def parse(text: bytes, name: str) -> Preset:
     """Read a preset. Raises InvalidDocument with every problem and its place."""
-    import tomllib
-
-    from pydantic import ValidationError
-
-    from provisioner.presets.schema import PresetSchema
-
     try:
-        document = PresetSchema.model_validate(tomllib.loads(text.decode()))
-    except ValidationError as error:
-        raise InvalidDocument(f"preset {name}", tuple(_problems(error.errors(include_url=False)))) from None
+        data = tomllib.loads(text.decode())
     except ValueError as error:
-        raise InvalidDocument(f"preset {name}", (Problem("", f"not TOML: {error}"),)) from None
-    return Preset(name, document.description, tuple(map(_wanted, document.models)))
-
-
-def _wanted(model: ModelSchema) -> Wanted:
-    return Wanted(
-        model.repo,
-        model.fastembed,
-        model.sentence_transformers,
-        model.revision,
-        tuple(model.layouts),
-        tuple(model.include),
-        tuple(model.exclude),
-        model.allow_pickle,
-        model.allow_remote_code,
+        raise InvalidDocument(name, (Problem("", f"not TOML: {error}"),)) from None
+    if found := tuple(problems(data, Preset)):
+        raise InvalidDocument(name, found)
+    document = convert(data, Preset, dec_hook=lambda kind, value: kind(value))
+    unclear = tuple(
+        Problem(f"models[{index}]", "exactly one of repo, fastembed and sentence_transformers is needed")
+        for index, model in enumerate(document.models)
+        if [model.repo, model.fastembed, model.sentence_transformers].count(None) != 2
     )
-
-
-def _problems(details: list[Any]) -> Iterator[Problem]:
-    for detail in details:
-        unknown = detail["type"] == "extra_forbidden"
-        message = "unknown key" if unknown else detail["msg"].removeprefix("Value error, ")
-        yield Problem(place(detail["loc"]), message[:1].lower() + message[1:])
+    if unclear:
+        raise InvalidDocument(name, unclear)
+    return document

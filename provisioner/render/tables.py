@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from provisioner.demo.steps import Step
+    from provisioner.ops.load import LoadResult
     from provisioner.ops.releases import ReleaseSummary, Status
     from provisioner.ops.transfer import TransferReport
     from provisioner.plan import Plan
@@ -90,6 +92,23 @@ def verify_table(report: VerifyReport) -> RenderableType:
     for finding in report.findings:
         findings.add_row(finding.kind, finding.path, finding.detail)
     return Group(findings, count(len(report.findings), "finding"))
+
+
+def loads_table(loads: Iterable[LoadResult]) -> RenderableType:
+    """Which models were loaded, with what."""
+    result = table("Loaded offline, each in its own process", "model", "layout", "library", "outcome", "", "#time")
+    for one in loads:
+        took = duration(one.seconds) if one.seconds else ""
+        result.add_row(one.repo, one.layout, one.library or "-", one.outcome, one.detail, took)
+    return result
+
+
+def steps_table(steps: Iterable[Step]) -> RenderableType:
+    """What the demo did."""
+    result = table("What was done", "step", "result", "#bytes", "#time")
+    for step in steps:
+        result.add_row(step.name, step.result, size(step.bytes) if step.bytes else "", duration(step.seconds))
+    return result
 
 
 def releases_table(store: str, releases: Iterable[ReleaseSummary]) -> RenderableType:

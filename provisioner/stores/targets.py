@@ -18,6 +18,14 @@ VOLUMES = {
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://")
 
 
+def open_mounted(address: str) -> DirectoryStore:
+    """A store whose releases are folders on this machine. Raises UsageError for any other."""
+    store = open_store(address)
+    if not isinstance(store, DirectoryStore):
+        raise UsageError(f"{store.name} is not mounted here.", hint="Mirror it to a folder or mount it first.")
+    return store
+
+
 def open_store(address: str, modes: Modes | None = None) -> Store:
     """The store at `pvc`, `nfs`, `file:///PATH` or a path.
 

@@ -245,17 +245,17 @@ def test_health(url: str, http: urllib3.PoolManager) -> None:
     assert http.request("GET", f"{url}/health").status == 200
 
 
-def test_one_line_per_request(url: str, http: urllib3.PoolManager, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line_per_request(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="provisioner.hub")
-    http.request(
-        "GET", f"{url}/org/model/resolve/main/config.json?download=true", headers={"Authorization": "Bearer s3"}
-    )
-    http.request("GET", f"{url}/org/model/resolve/main/absent")
+    with running(store(root)) as url, urllib3.PoolManager() as http:
+        address = f"{url}/org/model/resolve/main"
+        http.request("GET", f"{address}/config.json?download=true", headers={"Authorization": "Bearer hf_secret"})
+        http.request("GET", f"{address}/absent")
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     assert lines[0].startswith("127.0.0.1 'GET /org/model/resolve/main/config.json?download=true' 200 2 bytes ")
     assert "/absent' 404 " in lines[1]
-    assert not [line for line in lines if "s3" in line]
+    assert "hf_secret" not in caplog.text
 
 
 def test_small_files_do_not_wait_for_acknowledgements(url: str, http: urllib3.PoolManager) -> None:
@@ -274,7 +274,7 @@ def test_an_address_in_use(url: str, root: Path) -> None:
 
 
 def test_an_address_that_is_not_ours(root: Path) -> None:
-    with pytest.raises(UsageError, match="Cannot listen on 192.0.2.1"), running(store(root), host="192.0.2.1"):
+    with pytest.raises(UsageError, match="Cannot listen"), running(store(root), host="192.0.2.1"):
         pass
 
 

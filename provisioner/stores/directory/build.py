@@ -202,9 +202,8 @@ class DirectoryBuild:
         if self._published or not self._worth_keeping():
             shutil.rmtree(self._folder, ignore_errors=True)
             return
-        with suppress(OSError):
-            with open(os.path.join(self._folder, OWNER), "wb") as file:
-                file.write(owner.GONE)
+        with suppress(OSError), open(os.path.join(self._folder, OWNER), "wb") as file:
+            file.write(owner.GONE)
 
     def _worth_keeping(self) -> bool:
         return any(files for _, _, files in os.walk(os.path.join(self._folder, TREE))) or any(

@@ -1,0 +1,1 @@
+"""The whole path on real weights, with nothing outside this machine but the package index."""
