@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import hub
-from benchmarks.machine import facts, request_ms
-from benchmarks.measure import SKIPPED, Series, Side, Unusable, in_turn, remove
+from benchmarks.machine import facts, hash_speeds, hub_facts
+from benchmarks.measure import SKIPPED, Series, Unusable, in_turn, remove
 from benchmarks.rows import ROOT, ROUND_TRIP, ROWS, Bench, Row
 from benchmarks.table import Result, heading, markdown
 
@@ -54,15 +54,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def measure_row(row: Row, bench: Bench, runs: int, speed: float) -> Result:
+def measure_row(row: Row, bench: Bench, runs: int) -> Result:
     say(f"{row.name} ...")
-    sides: tuple[Side, Side] = row.make(bench)
-    ours, peer = map(Series, sides)
+    ours, peer = map(Series, row.make(bench))
     if bench.peers_only:
         ours.failure = SKIPPED
     in_turn(ours, peer, max(runs, row.runs), ROOT)
-    floor = bench.amount(row.model)[1] / speed if row.model else None
-    return Result(row, ours, peer, floor)
+    return Result(row, ours, peer, bench.amount(row.model)[1] if row.model else 0)
 
 
 def measure_all(args: argparse.Namespace, root: Path) -> tuple[dict[str, Any], list[Result]]:
@@ -70,11 +68,13 @@ def measure_all(args: argparse.Namespace, root: Path) -> tuple[dict[str, Any], l
     remove(work)
     about = facts(root) | {"scale": args.scale}
     with hub.nginx(data, work / "nginx") as near, hub.delayed(near, ROUND_TRIP) as far:
-        about |= {"near_ms": request_ms(near), "far_ms": request_ms(far)}
+        about |= hub_facts(near, far)
         bench = Bench(data, work, near, far, args.peers_only)
-        chosen = [row for row in ROWS if row.name in args.rows]
-        speed = float(about["hash_2_threads"])
-        results = [measure_row(row, bench, args.runs, speed) for row in chosen]
+        results = []
+        for row in ROWS:
+            if row.name in args.rows:
+                results.append(measure_row(row, bench, args.runs))
+                about |= hash_speeds(about)
     remove(work)
     return about, results
 
@@ -87,9 +87,9 @@ def main() -> int:
     except Unusable as error:
         say(str(error))
         return 1
-    print(heading(about), markdown(results), sep="\n\n")
+    print(heading(about), markdown(results, about), sep="\n\n")
     if args.json:
-        document = {"machine": about, "rows": [result.as_json() for result in results]}
+        document = {"machine": about, "rows": [result.as_json(about) for result in results]}
         args.json.write_text(json.dumps(document, indent=1) + "\n")
     wanted = [series for result in results for series in (result.ours, result.peer)]
     return int(any(series.failed for series in wanted))

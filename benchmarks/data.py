@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.shards import SHARDS, shard_name
 from provisioner.lockfile import dump
 from provisioner.model import (
     Commit,
@@ -35,7 +36,6 @@ from provisioner.model import (
 
 MIB = 2**20
 BLOCK = 16 * MIB
-SHARDS = 4
 COMMITS = {"large": "a" * 40, "small": "b" * 40}
 
 
@@ -53,7 +53,7 @@ SCALES = {"full": Scale(512 * MIB, 50, 40), "small": Scale(16 * MIB, 5, 20)}
 
 def large(scale: Scale) -> Iterator[tuple[str, Iterator[bytes]]]:
     rng = random.Random(1)
-    shards = [f"model-{n:05}-of-{SHARDS:05}.safetensors" for n in range(1, SHARDS + 1)]
+    shards = [shard_name(index) for index in range(SHARDS)]
     for name in shards:
         yield name, (rng.randbytes(BLOCK) for _ in range(scale.shard // BLOCK))
     index = {"metadata": {}, "weight_map": {f"layer.{n}": name for n, name in enumerate(shards)}}

@@ -1,7 +1,7 @@
 """A round trip on loopback, without privileges: a TCP relay that holds every byte for half of it in each direction.
 
-`tc netem` is the usual way, but it needs root and a kernel module that small kernels lack. The handshake is delayed too (a new
-connection's first bytes leave one round trip later); slow start and loss are not imitated.
+`tc netem` is the usual way, but it needs root and a kernel module that small kernels lack. The handshake is delayed
+too (a new connection's first bytes leave one round trip later); slow start and loss are not imitated.
 
 Run as a script: `python delay.py PORT UPSTREAM_PORT ROUND_TRIP_SECONDS`.
 """
@@ -106,8 +106,9 @@ class Link:
         server = socket.create_connection(("127.0.0.1", upstream))
         self.loop, self.sockets = loop, (client, server)
         begin = time.monotonic() + 2 * delay  # SYN and SYN-ACK
-        self.lanes = (Lane(loop, client, server, delay, begin), Lane(loop, server, client, delay, begin))
-        for sock, outgoing, incoming in ((client, *self.lanes), (server, *reversed(self.lanes))):
+        there, back = Lane(loop, client, server, delay, begin), Lane(loop, server, client, delay, begin)
+        self.lanes = (there, back)
+        for sock, outgoing, incoming in ((client, there, back), (server, back, there)):
             outgoing.on_done = self.close_when_done
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -68,7 +68,7 @@ def maps(root: Path) -> str:
     for name, model in manifest.items():
         commits.append(f'"~^{name}/" {model["commit"]};')
         for path, etag in model["etags"].items():
-            etags.append(f"\"{name}/{path}\" '\"{etag}\"';")
+            etags.append(f'"{name}/{path}" \'"{etag}"\';')
             sizes.append(f'"{name}/{path}" {(root / "models" / name / path).stat().st_size};')
     tables = {"etag": etags, "size": sizes, "commit": commits}
     return "".join(f"map $bench_file $bench_{key} {{\n{chr(10).join(rows)}\n}}\n" for key, rows in tables.items())

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Row:
 
     Attributes:
         goal: the ratio of wall times to stay under.
-        size: bytes that must at least be hashed, for the CPU floor; 0 where the row is not about bytes.
+        model: whose bytes are hashed, for the CPU floor; "" where the row is not about bytes.
         runs: at least so many pairs.
     """
 
@@ -131,7 +131,7 @@ def again(side: Side, start: Path) -> Side:
         remove(start)
         once(side)()
 
-    return Side(side.name, side.command, side.env, None, side.warm, setup, side.check)
+    return replace(side, setup=setup)
 
 
 def fetch_again(model: str, bench: Bench) -> tuple[Side, Side]:
@@ -155,9 +155,7 @@ def source(bench: Bench, model: str) -> Callable[[], None]:
 
 def mirror(model: str, bench: Bench) -> tuple[Side, Side]:
     store, target, copy = bench.store(model), bench.work / "mirrored", bench.work / "copied"
-    command = provision(
-        "mirror", "--lock", bench.lock(model), "--from", str(store), "--to", str(target), "--quiet"
-    )
+    command = provision("mirror", "--lock", bench.lock(model), "--from", str(store), "--to", str(target), "--quiet")
     env = {"HF_HOME": str(bench.work / "home-ours"), "HF_HUB_OFFLINE": "1"}
     check = partial(holds, target / "releases", *bench.amount(model))
     ours = Side("provision mirror", command, env, target, (store,), source(bench, model), check)
@@ -179,13 +177,13 @@ def verify(model: str, bench: Bench) -> tuple[Side, Side]:
 
 
 def start_up(bench: Bench) -> tuple[Side, Side]:
-    imports = (sys.executable, "-c", "import click, rich")
-    ours, peer = provision("--help"), imports
-    warm = {command: (lambda c=command: [run(c, {}, ROOT) for _ in range(2)] and None) for command in (ours, peer)}
-    return (
-        Side("provision --help", ours, setup=warm[ours]),
-        Side("import click, rich", peer, setup=warm[peer]),
-    )
+    ours = Side("provision --help", provision("--help"))
+    peer = Side("import click, rich", (sys.executable, "-c", "import click, rich"))
+    return warmed(ours), warmed(peer)
+
+
+def warmed(side: Side) -> Side:
+    return replace(side, setup=once(side))
 
 
 ROWS = (

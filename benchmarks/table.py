@@ -17,19 +17,23 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row's runs. `floor`: seconds that hashing its bytes takes with two threads and nothing else, or None."""
+    """One row's runs. `size`: bytes that must at least be hashed, 0 where the row is not about bytes."""
 
     row: Row
     ours: Series
     peer: Series
-    floor: float | None
+    size: int
 
     @property
     def ratios(self) -> list[float]:
         pairs = zip(self.ours.samples, self.peer.samples, strict=False)
         return [ours.seconds / peer.seconds for ours, peer in pairs]
 
-    def as_json(self) -> dict[str, Any]:
+    def floor(self, facts: Mapping[str, Any]) -> float | None:
+        """Seconds that hashing the bytes takes with two threads and nothing else."""
+        return self.size / facts["hash_2"] if self.size else None
+
+    def as_json(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         sides = {
             key: {
                 "name": series.side.name,
@@ -38,7 +42,7 @@ class Result:
             }
             for key, series in (("ours", self.ours), ("peer", self.peer))
         }
-        return {"row": self.row.name, "goal": self.row.goal, "ratios": self.ratios, "floor": self.floor, **sides}
+        return {"row": self.row.name, "goal": self.row.goal, "ratios": self.ratios, "floor": self.floor(facts), **sides}
 
 
 def number(value: float | None) -> str:
@@ -53,18 +57,25 @@ def spread(ratios: list[float]) -> str:
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f}-{max(ratios):.2f})"
 
 
-def cells(result: Result) -> tuple[str, ...]:
+def cells(result: Result, facts: Mapping[str, Any]) -> tuple[str, ...]:
     sides = (result.ours, result.peer)
     wall = [f"{series.side.name}: {number(series.median('seconds'))}" for series in sides]
-    cpu, rss = (
-        " / ".join(number(series.median(what)) for series in sides) for what in ("cpu", "rss")
-    )
+    cpu, rss = (" / ".join(number(series.median(what)) for series in sides) for what in ("cpu", "rss"))
     pairs = str(min(len(series.samples) for series in sides) or "-")
-    return (result.row.title, *wall, spread(result.ratios), result.row.goal, cpu, rss, number(result.floor), pairs)
+    return (
+        result.row.title,
+        *wall,
+        spread(result.ratios),
+        result.row.goal,
+        cpu,
+        rss,
+        number(result.floor(facts)),
+        pairs,
+    )
 
 
-def markdown(results: list[Result]) -> str:
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *map(cells, results)]
+def markdown(results: list[Result], facts: Mapping[str, Any]) -> str:
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *(cells(result, facts) for result in results)]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     failures = [
         f"- {result.row.name}, {series.side.name}: {series.failure}"
@@ -77,12 +88,14 @@ def markdown(results: list[Result]) -> str:
 
 def heading(facts: Mapping[str, Any]) -> str:
     sha = "with" if facts["sha_instructions"] else "without"
-    speeds = " / ".join(f"{facts[key] / 1e9:.2f}" for key in ("hash_1_thread", "hash_2_threads"))
+    speeds = " / ".join(f"{facts[key] / 1e9:.2f}" for key in ("hash_1", "hash_2"))
     return "\n".join([
-        f"{facts['cores']} cores, {facts['cpu']}, {sha} SHA instructions; kernel {facts['kernel']}, {facts['filesystem']}",
+        f"{facts['cores']} cores, {facts['cpu']}, {sha} SHA instructions;"
+        f" kernel {facts['kernel']}, {facts['filesystem']}",
         f"Python {facts['python']}, {facts['openssl']}; sha256 with 1 / 2 threads: {speeds} GB/s;"
         f" load average at the start {facts['load']:.1f}",
-        f"One small request: {facts['near_ms']:.1f} ms directly, {facts['far_ms']:.1f} ms behind the round trip",
+        f"One small request: {facts['near_ms']:.1f} ms directly, {facts['far_ms']:.1f} ms behind the round trip;"
+        f" bytes thrown away, 4 connections: {facts['near_speed'] / 1e9:.2f} / {facts['far_speed'] / 1e9:.2f} GB/s",
         "A: one model of 4 shards and 10 small files. B: 2,000 files of 4-64 KiB in 50 folders."
         f" Scale: {facts['scale']}.",
         "Seconds, CPU and RSS are medians; RSS is the largest single process.",

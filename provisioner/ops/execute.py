@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from provisioner.errors import AccessDenied, NotFound, ProvisionError, Unavailable, VerificationFailed
+from provisioner.errors import AccessDenied, NotFound, ProvisionError, StoreError, StoreFull, Unavailable, VerificationFailed
 from provisioner.model import TreeEntry
 from provisioner.ops.pull import Cancelled, Patience, PatientPull
 from provisioner.plan import Action, Generate, Move, Plan, Share
@@ -98,8 +98,10 @@ class Execution:
         progress = _Progress(self.observer, entry)
         try:
             build.share(entry, action.held, progress.advance)
-        except (VerificationFailed, NotFound) as error:
+        except (VerificationFailed, NotFound, StoreError) as error:
             progress.take_back()
+            if isinstance(error, StoreFull):
+                raise
             self.observer(Notice(f"{error} It is brought from a source instead."))
             self._move(Move(action.entries), build, entry)
             return
@@ -118,7 +120,9 @@ class Execution:
         for source in candidates[:-1]:
             try:
                 return self._from(source, action, build, entry)
-            except (VerificationFailed, NotFound, AccessDenied, Unavailable) as error:
+            except StoreFull:
+                raise
+            except (VerificationFailed, NotFound, AccessDenied, Unavailable, StoreError) as error:
                 self.observer(Notice(f"{error} The next source is asked."))
         return self._from(candidates[-1], action, build, entry)
 

@@ -10,6 +10,7 @@ from provisioner.render.tables import table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from provisioner.lockfile import FileChange, ModelChange
     from provisioner.model import FileEntry, Lock, Model
@@ -59,7 +60,8 @@ def models(lock: Lock, path: str) -> RenderableType:
     """Every model of a lock."""
     result = table(path, "model", "revision", "commit", "layouts", "licence", "#files", "#size")
     for one in lock.models:
-        result.add_row(
+        _row(
+            result,
             one.repo,
             _short(one.revision),
             _short(one.commit),
@@ -74,6 +76,7 @@ def models(lock: Lock, path: str) -> RenderableType:
 def added(edited: Edited, path: str, dry_run: bool) -> RenderableType:
     """What `lock add` pinned; a dry run shows every file with the reason it is left out for."""
     from rich.console import Group
+    from rich.text import Text
 
     lines: list[Any] = []
     for locked in edited.locked:
@@ -86,29 +89,38 @@ def added(edited: Edited, path: str, dry_run: bool) -> RenderableType:
         if dry_run:
             lines.append(_choice(locked))
     lines.append("Nothing was written." if dry_run else f"See {path}.")
-    return Group(*lines)
+    return Group(*(Text(line) if isinstance(line, str) else line for line in lines))
 
 
 def _choice(locked: Locked) -> RenderableType:
     result = table("", "file", "#size", "why not")
     for file in locked.model.files:
-        result.add_row(file.path, size(file.size), "")
+        _row(result, file.path, size(file.size), "")
     for path, reason in locked.choice.left_out:
-        result.add_row(path, "", reason)
+        _row(result, path, "", reason)
     return result
 
 
 def changes(found: Iterable[ModelChange], verb: str, path: str) -> RenderableType:
     """What an update changes, file by file."""
+    from rich.text import Text
+
     found = tuple(found)
     if not found:
-        return f"{path} is up to date."
+        return Text(f"{path} is up to date.")
     result = table(f"{verb} {path}", "model", "file", "change", "#before", "#after")
     for one in found:
-        result.add_row(one.repo, "", _commits(one), "", "")
+        _row(result, one.repo, "", _commits(one), "", "")
         for file in one.files:
-            result.add_row("", file.path, _verb(file), _size(file.before), _size(file.after))
+            _row(result, "", file.path, _verb(file), _size(file.before), _size(file.after))
     return result
+
+
+def _row(result: Table, *cells: str) -> None:
+    """A row of plain text: a file's name is no markup."""
+    from rich.text import Text
+
+    result.add_row(*map(Text, cells))
 
 
 def _commits(one: ModelChange) -> str:

@@ -73,7 +73,7 @@ class Http:
                 return response, url
             response.drain_conn()
             url = urljoin(url, location)
-        raise Unavailable(f"{without_secrets(url)} redirects without an end.")
+        raise Unusable(f"{without_secrets(url)} redirects without an end.", hint="Check HF_ENDPOINT and the proxy.")
 
     def _request(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         import urllib3
@@ -88,7 +88,7 @@ class Http:
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https"):
-            raise Unavailable(f"{without_secrets(url)} is neither http nor https.")
+            raise Unusable(f"{without_secrets(url)} is neither http nor https.", hint="Check HF_ENDPOINT.")
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all") or ""
         if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
             proxy = ""

@@ -87,7 +87,7 @@ class HubSource:
             if response.status < 400:
                 return response
             response.drain_conn()  # a signed address has run out
-            del self._located[key]
+            self._located.pop(key, None)
         url = self._url(repo, commit, path)
         response, final = self._http.get(url, self._base_headers() | headers)
         _raise_for_status(response, repo, path, self.name)
@@ -200,7 +200,7 @@ def _seconds(value: str | None) -> float | None:
     """Retry-After as seconds; the form with a date is read too."""
     if not value:
         return None
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     from email.utils import parsedate_to_datetime
 
@@ -210,4 +210,5 @@ def _seconds(value: str | None) -> float | None:
         return None
     from datetime import UTC, datetime
 
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)  # a zone of -0000 says none
     return max((when - datetime.now(UTC)).total_seconds(), 0.0)

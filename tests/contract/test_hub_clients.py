@@ -34,7 +34,7 @@ CONTENT = {
     "model.safetensors": WEIGHTS,
     "1_Pooling/config.json": b'{"pooling": true}',
     "onnx/deep/er/model.onnx": WEIGHTS[:70_000],
-    "onnx/café #1 100%.json": b"{}",
+    "onnx/café #1 100%41.json": b"{}",
 }
 ORG = make("org/model", CONTENT, revision="v1.0")
 LEGACY = make("gpt2", {"config.json": b"{}", "resolve/main/config.json": b'{"nested": 1}'}, revision="refs/pr/1")
@@ -163,7 +163,7 @@ def test_tree(api: HfApi, expand: bool) -> None:
     ("folder", "expected"),
     [
         (None, {"1_Pooling", "README.md", "config.json", "empty.txt", "model.safetensors", "onnx"}),
-        ("onnx", {"onnx/deep", "onnx/café #1 100%.json"}),
+        ("onnx", {"onnx/deep", "onnx/café #1 100%41.json"}),
         ("onnx/deep/er", {"onnx/deep/er/model.onnx"}),
     ],
 )
@@ -178,12 +178,12 @@ def test_tree_in_pages(api: HfApi) -> None:
 
 def test_paths_info(api: HfApi) -> None:
     found = api.get_paths_info(
-        "org/model", ["onnx", "config.json", "absent", "onnx/café #1 100%.json"], revision="v1.0"
+        "org/model", ["onnx", "config.json", "absent", "onnx/café #1 100%41.json"], revision="v1.0"
     )
     assert [(entry.path, type(entry)) for entry in found] == [
         ("onnx", RepoFolder),
         ("config.json", RepoFile),
-        ("onnx/café #1 100%.json", RepoFile),
+        ("onnx/café #1 100%41.json", RepoFile),
     ]
 
 

@@ -94,12 +94,20 @@ def test_a_pickled_head_beside_safetensors_stays() -> None:
 
 
 def test_without_safetensors_pytorch_comes_before_onnx() -> None:
-    assert files("pytorch_model.bin", "sparse_linear.pt", "onnx/model.onnx") == {"pytorch_model.bin", "sparse_linear.pt"}
+    assert files("pytorch_model.bin", "sparse_linear.pt", "onnx/model.onnx") == {
+        "pytorch_model.bin",
+        "sparse_linear.pt",
+    }
 
 
 def test_onnx_alone_gives_the_plain_graph_with_its_external_data() -> None:
     plain = {"onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx_data_1", "onnx/decoder_model.onnx"}
-    quantized = ("onnx/model_fp16.onnx", "onnx/model_fp16.onnx_data", "onnx/model_int8.onnx", "onnx/model_quantized.onnx")
+    quantized = (
+        "onnx/model_fp16.onnx",
+        "onnx/model_fp16.onnx_data",
+        "onnx/model_int8.onnx",
+        "onnx/model_quantized.onnx",
+    )
     assert files(*plain, *quantized) == plain
 
 

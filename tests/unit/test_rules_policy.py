@@ -77,6 +77,8 @@ def test_without_code_nothing_was_left_out() -> None:
     assert not left_without_code(("*.py",), Code())
 
 
-@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"auto_map": 7}', b'{"auto_map": {"A": {"b": [["c.D"]]}}}', b"\xff"])
+@pytest.mark.parametrize(
+    "text", [b"[" * 100_000, b'{"auto_map": 7}', b'{"auto_map": {"A": {"b": [["c.D"]]}}}', b"\xff"]
+)
 def test_hostile_documents_break_nothing(text: bytes) -> None:
     assert code(**{"config.json": text}).repos == ()

@@ -60,7 +60,9 @@ def test_tokenizers_code_and_texts_alone_are_fine(paths: tuple[str, ...]) -> Non
     assert problems(*paths, repository=("model.safetensors", "modules.json")) == []
 
 
-@pytest.mark.parametrize(("text", "word"), [(b"{", "not JSON"), (b"[]", "not a JSON object"), (b"\xff\xfe", "not JSON")])
+@pytest.mark.parametrize(
+    ("text", "word"), [(b"{", "not JSON"), (b"[]", "not a JSON object"), (b"\xff\xfe", "not JSON")]
+)
 def test_a_config_that_does_not_parse(text: bytes, word: str) -> None:
     (found,) = problems(*PLAIN, **{"config.json": text})
     assert found.startswith(f"org/model/config.json: {word}")
@@ -83,9 +85,10 @@ def test_every_shard_by_name() -> None:
 def test_every_shard_that_the_index_names() -> None:
     index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "../three.safetensors"}}
     found = problems(
-        "config.json", "unet/one.safetensors", "unet/model.safetensors.index.json", repository=("unet/two.safetensors",),
+        *("config.json", "unet/one.safetensors", "unet/model.safetensors.index.json"),
+        repository=("unet/two.safetensors",),
         **{"unet/model.safetensors.index.json": index},
-    )  # fmt: skip
+    )
     assert len(found) == 2
     assert "org/model/unet/two.safetensors: missing: a shard that unet/model.safetensors.index.json names" in found[1]
     assert found[1].endswith("include it")
@@ -126,9 +129,7 @@ def test_an_onnx_selection_of_such_a_repository_does_not_need_it() -> None:
 def test_what_modules_json_names_must_be_there() -> None:
     modules = [TRANSFORMER, POOLING, NORMALIZE]
     (found,) = problems(*PLAIN, "modules.json", repository=("1_Pooling/config.json",), **{"modules.json": modules})
-    assert found == (
-        "org/model/1_Pooling/config.json: missing: the module Pooling that modules.json names; include it"
-    )
+    assert found == ("org/model/1_Pooling/config.json: missing: the module Pooling that modules.json names; include it")
     assert problems(*PLAIN, "modules.json", "1_Pooling/config.json", **{"modules.json": modules}) == []
 
 
@@ -163,7 +164,9 @@ def test_code_that_is_allowed_must_be_there() -> None:
 def test_a_tokenizer_of_the_repository_must_come_along() -> None:
     (found,) = problems("config.json", "model.safetensors", repository=("vocab.txt",))
     assert found.startswith("org/model/vocab.txt: missing")
-    assert problems("config.json", "model.safetensors", "vocab.json", "merges.txt", repository=("tokenizer.json",)) == []
+    assert (
+        problems("config.json", "model.safetensors", "vocab.json", "merges.txt", repository=("tokenizer.json",)) == []
+    )
     assert problems("config.json", "model.safetensors") == []
 
 

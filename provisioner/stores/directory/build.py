@@ -54,8 +54,12 @@ class DirectoryBuild:
         self._folder = places.build(unique(tree.release_id))
         self._beat = 0.0
         self._published = False
-        with translated(self._folder):
-            self._prepare()
+        try:
+            with translated(self._folder):
+                self._prepare()
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def _prepare(self) -> None:
         os.mkdir(self._folder, 0o700)
@@ -96,14 +100,26 @@ class DirectoryBuild:
         with translated(self._path(entry)):
             partial = Partial(self._partial(entry), self._leftovers.pop(entry.sha256, None))
             try:
-                found = receive(partial, entry.size, pull, self._ticking(advance), connections)
-                if found != entry.sha256 or os.fstat(partial.fd).st_size != entry.size:
+                if not self._fill(partial, entry, pull, self._ticking(advance), connections):
                     partial.discard()
                     raise VerificationFailed(f"The bytes that came for {entry.path} are not the locked ones.")
                 self._finish(partial.fd, partial.path, entry)
                 partial.forget_marks()
             finally:
                 partial.close()
+
+    def _fill(self, partial: Partial, entry: TreeEntry, pull: Pull, advance: Advance, connections: int) -> bool:
+        """Whether the locked bytes came. What an earlier attempt left may be the wrong part: then all comes anew."""
+        again = partial.is_begun()
+        while True:
+            found = receive(partial, entry.size, pull, advance, connections)
+            if found == entry.sha256 and os.fstat(partial.fd).st_size == entry.size:
+                return True
+            if not again:
+                return False
+            again = False
+            partial.truncate()
+            advance(-entry.size)
 
     def _finish(self, fd: int, path: str, entry: TreeEntry) -> None:
         if self._can.chmod:
@@ -133,7 +149,7 @@ class DirectoryBuild:
             os.unlink(mine)
             raise
         if self._can.chmod:
-            os.chmod(mine, self._modes.file)
+            _set_mode(mine, self._modes.file)
         os.rename(mine, self._path(entry))
 
     def _can_link(self, source: str) -> bool:
@@ -176,9 +192,10 @@ class DirectoryBuild:
             self._write(os.path.join(tree, RECORD_NAME), dump(record))
             self._check_presence()
             self._sync()
-            self._published = True
             # Some FUSE file systems let a rename replace a folder that is not empty, so look first.
-            if os.path.lexists(release) or not _rename_folder(tree, release):
+            first = not os.path.lexists(release) and _rename_folder(tree, release)
+            self._published = True
+            if not first:
                 return False
             sync_folder(self._places.releases)
         return True
@@ -206,9 +223,18 @@ class DirectoryBuild:
             file.write(owner.GONE)
 
     def _worth_keeping(self) -> bool:
-        return any(files for _, _, files in os.walk(os.path.join(self._folder, TREE))) or any(
-            os.scandir(os.path.join(self._folder, PARTIAL))
+        return any(
+            files for name in (TREE, PARTIAL) for _, _, files in os.walk(os.path.join(self._folder, name))
         )
+
+
+def _set_mode(path: str, mode: int) -> None:
+    """The mode of a file that may be linked to an earlier release, which keeps its own."""
+    found = os.stat(path)
+    if found.st_nlink > 1 and found.st_mode & 0o7777 != mode:
+        shutil.copyfile(path, path + ".copy")
+        os.replace(path + ".copy", path)
+    os.chmod(path, mode)
 
 
 def _rename_folder(source: str, target: str) -> bool:

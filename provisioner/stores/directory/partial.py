@@ -42,7 +42,8 @@ class Partial:
     def __init__(self, path: str, leftover: Leftover | None) -> None:
         self.path = path
         self._marks_fd: int | None = None
-        if leftover is not None and leftover.free and _take(leftover, path):
+        # It is there when another source failed before, in this same build.
+        if os.path.lexists(path) or (leftover is not None and leftover.free and _take(leftover, path)):
             self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             return
         self.fd = create(path)
@@ -61,6 +62,10 @@ class Partial:
             if (marks := _marks(leftover.path)) is not None:
                 for index in marks:
                     self.mark(index)
+
+    def is_begun(self) -> bool:
+        """Whether there are bytes from an earlier attempt."""
+        return os.fstat(self.fd).st_size > 0
 
     def prefix(self) -> int:
         """Bytes from the start without a gap."""
@@ -90,20 +95,24 @@ class Partial:
     def truncate(self) -> None:
         """Forget everything."""
         os.ftruncate(self.fd, 0)
+        self._close_marks()
         with suppress(FileNotFoundError):
             os.unlink(self.path + RANGES)
 
     def close(self) -> None:
         """Close; the bytes stay."""
         os.close(self.fd)
+        self._close_marks()
+
+    def _close_marks(self) -> None:
         if self._marks_fd is not None:
             os.close(self._marks_fd)
+            self._marks_fd = None
 
     def forget_marks(self) -> None:
         """The file is whole: nobody needs to know its segments."""
-        if self._marks_fd is not None or os.path.exists(self.path + RANGES):
-            with suppress(FileNotFoundError):
-                os.unlink(self.path + RANGES)
+        with suppress(FileNotFoundError):
+            os.unlink(self.path + RANGES)
 
     def discard(self) -> None:
         """Delete bytes that were not the locked ones."""

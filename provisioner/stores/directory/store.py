@@ -45,9 +45,13 @@ class DirectoryStore:
         """Names of the published releases, newest first."""
         try:
             with translated(self._places.releases), os.scandir(self._places.releases) as listing:
-                found = [(child.stat().st_mtime, child.name) for child in listing if is_release_id(child.name)]
+                names = [child.name for child in listing if is_release_id(child.name)]
         except NotFound:
             return ()
+        found = []
+        for name in names:
+            with suppress(FileNotFoundError):  # another process may be pruning
+                found.append((os.stat(self.path(name)).st_mtime, name))
         return tuple(name for _, name in sorted(found, reverse=True))
 
     def record(self, release: str) -> ReleaseRecord:
@@ -93,7 +97,12 @@ class DirectoryStore:
 
     def remove(self, release: str) -> int:
         """Delete a release: out of sight by one rename first. Bytes of it. Raises NotFound, StoreError."""
-        size = self.record(release).tree.size
+        try:
+            size = self.record(release).tree.size
+        except (NotFound, InvalidDocument):  # a damaged release can be deleted all the same
+            if not (is_release_id(release) and os.path.isdir(self.path(release))):
+                raise
+            size = 0
         self._folders()
         doomed = self._places.build(unique(f"removed-{release}"))
         with translated(self.path(release)):
@@ -165,8 +174,8 @@ class DirectoryStore:
 
     def _folders(self) -> None:
         with translated(self._places.root):
-            os.makedirs(self._places.root, exist_ok=True)
-            for folder in (self._places.releases, self._places.staging):
+            os.makedirs(os.path.dirname(self._places.root), exist_ok=True)
+            for folder in (self._places.root, self._places.releases, self._places.staging):
                 make_folder(folder, self._modes.folder)
 
     def _held(self, tree: Tree, left: Abandoned) -> dict[Digest, Held]:

