@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -76,7 +77,8 @@ def measure_all(args: argparse.Namespace, root: Path) -> tuple[dict[str, Any], l
                 results.append(measure_row(row, bench, args.runs))
                 about |= hash_speeds(about)
     remove(work)
-    return about, results
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return about | {"own_rss": own}, results
 
 
 def main() -> int:

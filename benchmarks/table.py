@@ -98,5 +98,6 @@ def heading(facts: Mapping[str, Any]) -> str:
         f" bytes thrown away, 4 connections: {facts['near_speed'] / 1e9:.2f} / {facts['far_speed'] / 1e9:.2f} GB/s",
         "A: one model of 4 shards and 10 small files. B: 2,000 files of 4-64 KiB in 50 folders."
         f" Scale: {facts['scale']}.",
-        "Seconds, CPU and RSS are medians; RSS is the largest single process.",
+        "Seconds, CPU and RSS are medians; RSS is the largest single process,"
+        f" never less than the measuring process's own {facts['own_rss']:.0f} MiB.",
     ])  # fmt: skip

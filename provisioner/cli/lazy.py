@@ -8,6 +8,21 @@ from typing import Any
 import click
 
 
+def flag_of(option: click.Option) -> str:
+    """What people call an option: `--from` is `from`, whatever Python calls it."""
+    return max(option.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def flags_name_variables(command: click.Command, prefix: str) -> None:
+    """click names an option's variable after Python's name for it; where that is another, the flag's counts too."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.envvar is None and flag_of(option) != option.name:
+            option.envvar = f"{prefix}_{flag_of(option).upper()}"
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            flags_name_variables(child, f"{prefix}_{name.upper()}")
+
+
 class LazyGroup(click.Group):
     """Commands live in `PACKAGE.NAME` as `command`; `sections` names them with their one-line help."""
 
@@ -25,6 +40,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"{self.package}.{cmd_name}").command
+        flags_name_variables(command, f"{ctx.auto_envvar_prefix or 'PROVISION'}_{cmd_name.upper()}")
         return command
 
     def resolve_command(

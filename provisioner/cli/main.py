@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -10,7 +11,7 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.lazy import LazyGroup
-from provisioner.errors import ProvisionError, StoreError
+from provisioner.errors import ProvisionError, StoreError, UsageError
 
 # Command -> what it does. The texts stand here too so that `--help` imports no command; a test keeps them equal.
 SECTIONS = {
@@ -73,21 +74,20 @@ def cli(ctx: click.Context, config: str) -> None:
 def main() -> NoReturn:
     """Run the command and exit with a code of the table in the README."""
     signal.signal(signal.SIGTERM, _interrupt)
+    chosen = {"json": "--json" in sys.argv}  # a command knows better: the environment may say it too
     try:
-        result = cli.main(prog_name="provision", standalone_mode=False)
+        result = cli.main(prog_name="provision", standalone_mode=False, obj=chosen)
         code = result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt:
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):  # click turns the one into the other
         click.echo("provision: interrupted; run the same command again to continue.", err=True)
         code = INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+    except click.UsageError as error:
+        code = _refuse(error, chosen["json"])
     except ProvisionError as error:
-        code = report(error)
+        code = report(error, chosen["json"])
     except BrokenPipeError:
-        sys.stdout = open("/dev/null", "w")  # noqa: SIM115  # or the interpreter complains again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails again at exit
         code = StoreError.exit_code
     sys.exit(code)
 
@@ -97,9 +97,16 @@ def _interrupt(_signal: int, _frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def report(error: ProvisionError) -> int:
+def _refuse(error: click.UsageError, as_json: bool) -> int:
+    if as_json:
+        return report(UsageError(error.format_message()), as_json)
+    error.show()
+    return UsageError.exit_code
+
+
+def report(error: ProvisionError, as_json: bool) -> int:
     """Show a failure on stderr, as JSON when that was asked for; its exit code."""
     from provisioner.render.failure import show
 
-    show(error, as_json="--json" in sys.argv)
+    show(error, as_json=as_json)
     return error.exit_code

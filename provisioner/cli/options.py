@@ -78,4 +78,6 @@ def _output(as_json: bool, quiet: bool, verbose: int) -> Output:
     # Their debug lines hold URLs with signatures; ours say what is needed.
     for library in ("urllib3", "httpx", "httpcore", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    if (chosen := click.get_current_context().find_object(dict)) is not None:
+        chosen["json"] = as_json  # for a failure later on
     return Output(as_json=as_json, quiet=quiet)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from provisioner.cli.lazy import flag_of
 from provisioner.errors import InvalidDocument, NotFound, Problem
 
 SHARED = ("lock", "store", "endpoint")  # may stand at the top, for every command that has the option
@@ -53,8 +54,9 @@ def _refuse(path: str, problems: list[Problem]) -> dict[str, Any]:
     return {}
 
 
-def _options(command: click.Command) -> set[str]:
-    return {p.name for p in command.params if isinstance(p, click.Option) and p.name}
+def _options(command: click.Command) -> dict[str, str]:
+    """The flag of each option -> Python's name for it."""
+    return {flag_of(p): p.name for p in command.params if isinstance(p, click.Option) and p.name}
 
 
 def _checked(
@@ -63,13 +65,13 @@ def _checked(
     if not isinstance(table, dict):
         problems.append(Problem(place, "not a table"))
         return {}
-    result = {}
+    result, options = {}, _options(command)
     for key, value in table.items():
         name = key.replace("-", "_")
         if isinstance(command, click.Group) and key in command.commands:
             result[key] = _checked(command.commands[key], value, f"{place}.{key}", problems)
-        elif name in _options(command):
-            result[name] = value
+        elif name in options:
+            result[options[name]] = value
         else:
             problems.append(Problem(f"{place}.{key}", "unknown key"))
     return result

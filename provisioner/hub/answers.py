@@ -87,9 +87,9 @@ def model_info(repo: Repo, snapshot: Snapshot, *, siblings: bool = True, blobs: 
 def _sibling(blob: Blob, details: bool) -> Json:
     sibling: Json = {"rfilename": str(blob.file.path)}
     if details:
-        sibling |= {"size": blob.file.size, "blobId": blob.oid}
+        sibling |= {"size": blob.file.size, "blobId": blob.file.git_oid}
         if blob.lfs:
-            lfs = {"sha256": str(blob.file.sha256), "size": blob.file.size, "pointerSize": len(blob.pointer)}
+            lfs = {"sha256": str(blob.file.sha256), "size": blob.file.size, "pointerSize": len(blob.file.lfs_pointer)}
             sibling["lfs"] = lfs
     return sibling
 
@@ -102,9 +102,9 @@ def entries(snapshot: Snapshot, paths: Iterable[str]) -> list[Json]:
 
 def _entry(snapshot: Snapshot, path: str) -> Json | None:
     if blob := snapshot.blobs.get(path):
-        entry: Json = {"type": "file", "oid": blob.oid, "size": blob.file.size, "path": path}
+        entry: Json = {"type": "file", "oid": blob.file.git_oid, "size": blob.file.size, "path": path}
         if blob.lfs:
-            lfs = {"oid": str(blob.file.sha256), "size": blob.file.size, "pointerSize": len(blob.pointer)}
+            lfs = {"oid": str(blob.file.sha256), "size": blob.file.size, "pointerSize": len(blob.file.lfs_pointer)}
             entry["lfs"] = lfs
         return entry
     if path and path in snapshot.folders:

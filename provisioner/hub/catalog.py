@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -34,23 +33,6 @@ class Blob:
     def etag(self) -> str:
         """What the Hub names the content by: the sha256 of an LFS file, else the git sha1."""
         return self.file.git_sha1 or self.file.sha256
-
-    @property
-    def pointer(self) -> bytes:
-        """The text that git holds in the place of an LFS file.
-
-        https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
-        """
-        version = "version https://git-lfs.github.com/spec/v1"
-        return f"{version}\noid sha256:{self.file.sha256}\nsize {self.file.size}\n".encode()
-
-    @property
-    def oid(self) -> str:
-        """The git blob id; an LFS file's is that of its pointer."""
-        if self.file.git_sha1:
-            return self.file.git_sha1
-        pointer = self.pointer
-        return hashlib.sha1(b"blob %d\0" % len(pointer) + pointer, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from provisioner.errors import InvalidDocument, Problem
 from provisioner.model import Layout, Lock, LockedFile, Model, RelPath, Tree, TreeEntry
 
 # The folder of a release that a consumer's environment points at.
@@ -18,10 +19,17 @@ ROOTS = {
 
 
 def tree_of(lock: Lock) -> Tree:
-    """The expected content of the release that a lock describes."""
-    return Tree.of(
-        entry for model in lock.models for layout in model.layouts for entry in _entries(model, layout)
-    )
+    """The expected content of the release that a lock describes. Raises InvalidDocument for a path too long."""
+    entries: list[TreeEntry] = []
+    problems: list[Problem] = []
+    for index, model in enumerate(lock.models):
+        try:
+            entries += (entry for layout in model.layouts for entry in _entries(model, layout))
+        except ValueError as error:  # a file's path is good, but too long below the layout's folders
+            problems.append(Problem(f"models[{index}].files", f"in its layout {error}"))
+    if problems:
+        raise InvalidDocument("The lock", tuple(problems), hint="Leave these files out, or choose another layout.")
+    return Tree.of(entries)
 
 
 def _entries(model: Model, layout: Layout) -> Iterator[TreeEntry]:
@@ -55,7 +63,7 @@ def _listing(model: Model) -> bytes:
     """
     files = {}
     for file in model.files:
-        info: dict[str, object] = {"size": file.size, "blob_id": file.git_sha1 or file.sha256[:40]}
+        info: dict[str, object] = {"size": file.size, "blob_id": file.git_oid}
         if file.git_sha1 is None:
             info |= {"lfs_sha256": file.sha256, "lfs_size": file.size}
         files[file.path] = info

@@ -1,6 +1,6 @@
 """Immutable values; no I/O."""
 
-from provisioner.model.lock import FileEntry, Layout, Lock, LockedFile, Model
+from provisioner.model.lock import FileEntry, Layout, Lock, LockedFile, Model, git_blob_id
 from provisioner.model.names import Commit, Digest, GitSha1, RelPath, RepoId, Revision, collisions
 from provisioner.model.tree import RELEASE_ID_LENGTH, Tree, TreeEntry
 
@@ -20,4 +20,5 @@ __all__ = [
     "Tree",
     "TreeEntry",
     "collisions",
+    "git_blob_id",
 ]

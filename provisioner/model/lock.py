@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
 from provisioner.model.names import Commit, Digest, GitSha1, RelPath, RepoId, Revision
+
+
+def git_blob_id(data: bytes) -> GitSha1:
+    """What git calls a file of this content."""
+    return GitSha1(hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest())
 
 
 class Layout(StrEnum):
@@ -33,6 +39,19 @@ class FileEntry:
     size: int
     sha256: Digest
     git_sha1: GitSha1 | None = None
+
+    @property
+    def lfs_pointer(self) -> bytes:
+        """The text that git holds in the place of an LFS file.
+
+        https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+        """
+        return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {self.size}\n".encode()
+
+    @property
+    def git_oid(self) -> GitSha1:
+        """The git blob id; an LFS file's is that of its pointer."""
+        return self.git_sha1 or git_blob_id(self.lfs_pointer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from provisioner.errors import AccessDenied, NotFound, ProvisionError, StoreError, StoreFull, Unavailable, VerificationFailed
+from provisioner.errors import (
+    AccessDenied,
+    NotFound,
+    ProvisionError,
+    StoreError,
+    StoreFull,
+    Unavailable,
+    VerificationFailed,
+)
 from provisioner.model import TreeEntry
+from provisioner.ops.crew import Crew
 from provisioner.ops.pull import Cancelled, Patience, PatientPull
 from provisioner.plan import Action, Generate, Move, Plan, Share
 from provisioner.ports.events import Advanced, FileDone, FileStarted, Notice, Observer
@@ -16,6 +24,8 @@ from provisioner.ports.source import Source
 from provisioner.ports.store import Build
 
 LARGE = 64 * 2**20
+RANGES = 8  # connections for one large file alone
+ENOUGH = 4  # large files that keep a line and two cores busy without ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +33,7 @@ class Settings:
     """How hard to work.
 
     Attributes:
-        jobs: files at once, and about as many connections.
+        jobs: files at once at most.
     """
 
     jobs: int
@@ -66,17 +76,10 @@ class Execution:
         """All actions, largest first. Raises the first failure, once every thread has stopped."""
         large = sum(isinstance(action, Move) and action.entries[0].size >= LARGE for action in work.actions)
         self._connections = connections_per_file(large, self._settings.jobs)
-        pool = ThreadPoolExecutor(self._settings.jobs, thread_name_prefix="transfer")
-        futures: list[Future[None]] = []
-        try:
-            futures += [pool.submit(self._act, action, build) for action in work.actions]
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            # After a failure, Ctrl-C or SIGTERM whoever still works stops at the next block.
-            if not all(map(_succeeded, futures)):
-                self._cancelled.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-        _raise_first(futures)
+        crew: Crew[Action] = Crew(lambda action: self._act(action, build), self._settings.jobs, self._cancelled)
+        if failures := [one for one in crew.run(work.actions) if not isinstance(one, Cancelled)]:
+            # A bug hides behind no ordinary failure.
+            raise min(failures, key=lambda failure: isinstance(failure, ProvisionError))
 
     def _act(self, action: Action, build: Build) -> None:
         if self._cancelled.is_set():
@@ -130,7 +133,7 @@ class Execution:
         assert entry.origin is not None
         progress = _Progress(self.observer, entry)
         pull = PatientPull(source, entry.origin, self._settings.patience, self.observer, self._cancelled)
-        connections = self._connections if entry.size >= LARGE else 1
+        connections = self._connections if entry.size >= LARGE and source.is_remote else 1
         try:
             build.put(entry, pull, progress.advance, connections)
         except BaseException:
@@ -142,8 +145,8 @@ class Execution:
 
 
 def connections_per_file(large_files: int, jobs: int) -> int:
-    """Ranges at once for each large file: one connection alone seldom fills a line, many files together do."""
-    return max(1, min(jobs // 2, 8) // large_files) if large_files else 1
+    """Ranges at once for each large file: one connection alone seldom fills a line, several files together do."""
+    return max(1, min(jobs, RANGES) // large_files) if 0 < large_files < ENOUGH else 1
 
 
 def _with_content(entry: TreeEntry, entries: tuple[TreeEntry, ...]) -> TreeEntry:
@@ -166,17 +169,3 @@ class _Progress:
         if self._bytes:
             self._observer(Advanced(self._entry.path, -self._bytes))
             self._bytes = 0
-
-
-def _succeeded(future: Future[None]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
-
-
-def _raise_first(futures: Sequence[Future[None]]) -> None:
-    failures = [future.exception() for future in futures if future.done() and not future.cancelled()]
-    real = [failure for failure in failures if failure is not None and not isinstance(failure, Cancelled)]
-    # A bug hides behind no ordinary failure.
-    real.sort(key=lambda failure: isinstance(failure, ProvisionError))
-    if real:
-        raise real[0]
-

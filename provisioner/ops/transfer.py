@@ -11,11 +11,13 @@ from provisioner.errors import NotFound, ProvisionError, StoreFull, Verification
 from provisioner.layout import tree_of
 from provisioner.ops.documents import LockDocument
 from provisioner.ops.execute import Execution, Settings, Tally
+from provisioner.ops.verify import verify
 from provisioner.plan import Plan, plan
 from provisioner.ports.events import Finished, Notice, Observer, Started, silent
 from provisioner.ports.source import Source
 from provisioner.ports.store import Store
 from provisioner.record import ReleaseRecord
+from provisioner.report import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,25 @@ def prepare(document: LockDocument, store: Store) -> Plan:
             hint="See all of it with: provision verify; mend it with --repair.",
         )
     return plan(tree, observed)
+
+
+def retire_damaged(document: LockDocument, store: Store, observer: Observer = silent) -> bool:
+    """Take the lock's release out of sight when, every byte read, it is not whole; whether it was so.
+
+    Its good files are used again by the next build. Raises StoreError.
+    """
+    tree = tree_of(document.lock)
+    if tree.release_id not in store.releases():
+        return False
+    try:
+        report = verify(store, tree.release_id, document.lock, Evidence.REHASHED, observer)
+        if report.ok:
+            return False
+        observer(Notice(f"Release {report.release} is damaged and is made anew: {len(report.findings)} findings."))
+    except NotFound:
+        observer(Notice(f"Release {tree.release_id} has no record and is made anew."))
+    store.retire(tree)
+    return True
 
 
 def carry_out(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from provisioner.errors import UsageError
 from provisioner.model import Layout
@@ -19,12 +20,9 @@ def requests(
     fastembed: tuple[str, ...] = (),
     sentence_transformers: tuple[str, ...] = (),
     layouts: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    exclude: tuple[str, ...] = (),
-    allow_pickle: bool = False,
-    allow_remote_code: bool = False,
+    **options: Any,
 ) -> tuple[Request, ...]:
-    """Requests in the order of their kinds. The globs, layouts and flags go to every model, presets apart.
+    """Requests in the order of their kinds. `options` are fields of Request, for every model; presets have their own.
 
     Raises UsageError, InvalidInput, NotFound, MissingExtra.
     """
@@ -33,32 +31,21 @@ def requests(
     named += map(naming.sentence_transformers, sentence_transformers)
     if not named and not presets:
         raise UsageError("No model is named.", hint="Give ORG/NAME, --preset, --fastembed or --sentence-transformers.")
-    chosen = tuple(Layout(layout) for layout in layouts) or (Layout.HUB,)
-    asked = [
-        replace(
-            request,
-            layouts=chosen,
-            include=(*request.include, *include),
-            exclude=tuple(dict.fromkeys((*request.exclude, *exclude))),
-            allow_pickle=allow_pickle,
-            allow_remote_code=allow_remote_code,
-        )
-        for request in named
-    ]
+    options["layouts"] = tuple(map(Layout, layouts)) or (Layout.HUB,)
+    asked = [_shaped(request, options) for request in named]
     return (*asked, *(request for name in presets for request in _of_preset(name)))
+
+
+def _shaped(request: Request, options: dict[str, Any]) -> Request:
+    """A request with the operator's options; what the library's own name says about files stays."""
+    added = {key: (*getattr(request, key), *options.get(key, ())) for key in ("include", "exclude")}
+    return replace(request, **options | {key: tuple(dict.fromkeys(globs)) for key, globs in added.items()})
 
 
 def _of_preset(name: str) -> Iterator[Request]:
     for wanted in preset(name).models:
-        request = _named(wanted)
-        yield replace(
-            request,
-            layouts=wanted.layouts,
-            include=(*request.include, *wanted.include),
-            exclude=(*request.exclude, *wanted.exclude),
-            allow_pickle=wanted.allow_pickle,
-            allow_remote_code=wanted.allow_remote_code,
-        )
+        fields = ("layouts", "include", "exclude", "allow_pickle", "allow_remote_code")
+        yield _shaped(_named(wanted), {field: getattr(wanted, field) for field in fields})
 
 
 def _named(wanted: Wanted) -> Request:

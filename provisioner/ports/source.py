@@ -29,6 +29,11 @@ class Source(Protocol):
         """For people: where the bytes come from, without credentials."""
         ...
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether several connections bring one file faster than one does."""
+        ...
+
     def has(self, file: LockedFile) -> bool:
         """Whether it is worth asking this source for the file; no promise."""
         ...

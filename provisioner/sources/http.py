@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 import urllib.request
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -56,8 +57,9 @@ class Http:
     """GET requests over kept-alive connections. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
         self._proxies = urllib.request.getproxies()
+        self._lock = threading.Lock()
 
     def get(self, url: str, headers: Mapping[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
         """The response, its body not yet read, and the URL it came from after redirects.
@@ -92,19 +94,22 @@ class Http:
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all") or ""
         if proxy and urllib.request.proxy_bypass(parts.hostname or ""):
             proxy = ""
-        if proxy not in self._pools:
-            self._pools[proxy] = _manager(proxy)
-        return self._pools[proxy]
+        key = (parts.scheme, proxy)
+        with self._lock:  # or every thread would make one of its own, and a TLS context takes 80 ms
+            if key not in self._pools:
+                self._pools[key] = _manager(*key)
+            return self._pools[key]
 
 
 def _public(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in _SECRETS}
 
 
-def _manager(proxy: str) -> urllib3.PoolManager:
+def _manager(scheme: str, proxy: str) -> urllib3.PoolManager:
     import urllib3
 
-    context, timeout = tls_context(), urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    context = tls_context() if "https" in (scheme, proxy.partition(":")[0]) else None
     if not proxy:
         return urllib3.PoolManager(num_pools=8, maxsize=POOL, ssl_context=context, timeout=timeout)
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -133,8 +138,8 @@ def translated(error: Exception, url: str) -> Unavailable:
         return Unavailable(f"The proxy on the way to {host} does not answer.", hint="Check HTTPS_PROXY and NO_PROXY.")
     if isinstance(error, errors.NameResolutionError):
         return Unavailable(f"The name {host} is not known to DNS.", hint="Check HF_ENDPOINT and the resolver.")
+    if isinstance(error, errors.NewConnectionError):  # urllib3 counts it among the time-outs
+        return Unavailable(f"{host} refuses connections.", hint="Check HF_ENDPOINT and the network policy.")
     if isinstance(error, errors.TimeoutError):
         return Unavailable(f"{host} did not answer in time.")
-    if isinstance(error, errors.NewConnectionError):
-        return Unavailable(f"{host} refuses connections.", hint="Check HF_ENDPOINT and the network policy.")
     return Unavailable(f"The connection to {host} broke off.")

@@ -355,9 +355,7 @@ def test_retiring_a_damaged_release_keeps_its_good_files(backend: Backend) -> No
     release = publish(backend, made)
     backend.overwrite(release, snapshot(made, "tokenizer.json"), b"short")
     observed = backend.open().observe(tree(made))
-    assert [(finding.kind, finding.path) for finding in observed.damage] == [
-        ("size", snapshot(made, "tokenizer.json"))
-    ]
+    assert [(finding.kind, finding.path) for finding in observed.damage] == [("size", snapshot(made, "tokenizer.json"))]
     backend.open().retire(tree(made))
     assert backend.open().releases() == ()
     source = MemorySource(made)
@@ -455,9 +453,10 @@ def test_only_rehashing_finds_a_flipped_bit(backend: Backend) -> None:
     backend.overwrite(release, path, bytes(data))
     assert findings(backend.open(), release, Evidence.REHASHED) == {path: "digest"}
     assert findings(backend.open(), release, Evidence.SIZE_ONLY) == {}
-    assert hashlib.sha256(data).hexdigest() in next(
-        iter(backend.open().check(backend.open().record(release), Evidence.REHASHED, lambda _: None))
-    ).detail
+    assert (
+        hashlib.sha256(data).hexdigest()
+        in next(iter(backend.open().check(backend.open().record(release), Evidence.REHASHED, lambda _: None))).detail
+    )
 
 
 def test_every_byte_is_counted_while_checking(backend: Backend) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NOBODY = 65534
+SOMEBODY = 12345  # whose files they are
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,15 @@ def environment(**more: str) -> dict[str, str]:
     """An environment without anything of the machine's that provision or the Hub's client would read."""
     kept = {"PATH", "LANG", "TZ", "COVERAGE_PROCESS_START"}
     base = {name: value for name, value in os.environ.items() if name in kept}
-    return base | {"PYTHONPATH": str(REPOSITORY), "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "HOME": "/nonexistent"} | more
+    return base | {"PYTHONPATH": str(REPOSITORY), "HOME": "/nonexistent"} | more
 
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-W", "error", "-m", "provisioner", *map(str, arguments)]
 
 
-def provision(*arguments: object, cwd: Path, uid: int | None = None, timeout: float = 60, **variables: str) -> Done:
+def provision(*arguments: object, cwd: Path, timeout: float = 60, **variables: str) -> Done:
     """Run the command to its end; keywords in capitals are environment variables."""
-    identity: Mapping[str, Any] = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
     done = subprocess.run(
         command(*arguments),
         cwd=cwd,
@@ -57,36 +57,63 @@ def provision(*arguments: object, cwd: Path, uid: int | None = None, timeout: fl
         text=True,
         timeout=timeout,
         stdin=subprocess.DEVNULL,
-        **identity,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def start(*arguments: object, cwd: Path, **variables: str) -> subprocess.Popen[bytes]:
-    """Start the command; its output is thrown away, so that it cannot block."""
-    return subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(**variables),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def start(*arguments: object, cwd: Path, stderr: Path = Path(os.devnull), **variables: str) -> subprocess.Popen[bytes]:
+    """Start the command; what it says goes to a file, so that it cannot block."""
+    with stderr.open("wb") as file:
+        return subprocess.Popen(
+            command(*arguments),
+            cwd=cwd,
+            env=environment(**variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+        )
+
+
+@dataclass(frozen=True)
+class Weak:
+    """How to run something that may not read and write everything.
+
+    Attributes:
+        reason: why that cannot be done here, or "".
+    """
+
+    uid: int = 0
+    prefix: tuple[str, ...] = ()
+    reason: str = ""
+
+    def run(self, *command: str, cwd: Path | str = "/", **variables: str) -> subprocess.CompletedProcess[str]:
+        identity: Mapping[str, Any] = {"user": self.uid, "group": self.uid, "extra_groups": []} if self.uid else {}
+        return subprocess.run(
+            [*self.prefix, *command],
+            cwd=cwd,
+            env=environment(**variables),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            **identity,
+        )
+
+    def provision(self, *arguments: object, cwd: Path) -> Done:
+        done = self.run(*command(*arguments), cwd=cwd)
+        return Done(done.returncode, done.stdout, done.stderr)
 
 
 @cache
-def cannot_be_nobody() -> str:
-    """Why nothing can be run as another uid here, or ""."""
+def weak() -> Weak:
+    """Another uid; or, where that one cannot reach the interpreter, uid 0 without its power over others' files."""
     if os.geteuid() != 0:
-        return "running as another uid needs root"
-    done = subprocess.run(
-        [sys.executable, "-c", "import provisioner.cli.main"],
-        cwd="/",
-        env=environment(),
-        user=NOBODY,
-        group=NOBODY,
-        extra_groups=[],
-        capture_output=True,
-        text=True,
-    )
-    return f"uid {NOBODY} cannot import the package: {done.stderr[-200:]}" if done.returncode else ""
+        return Weak(reason="running as another uid needs root")
+    powers = "-dac_override,-dac_read_search,-fowner,-chown"
+    for candidate in (Weak(NOBODY), Weak(0, ("setpriv", f"--bounding-set={powers}"))):
+        try:
+            done = candidate.run(sys.executable, "-c", "import provisioner.cli.main")
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return candidate
+    return Weak(reason=f"neither uid {NOBODY} nor a uid 0 without its powers can run {sys.executable}")

@@ -63,11 +63,11 @@ def with_layouts(made: Made, *layouts: Layout) -> Made:
 class MemorySource:
     """Bytes by digest; `asked` says for which files, with their ranges."""
 
+    is_remote = False
+
     def __init__(self, *made: Made, name: str = "memory") -> None:
         self.name = name
-        self.content = {
-            Digest(hashlib.sha256(data).hexdigest()): data for one in made for data in one.content.values()
-        }
+        self.content = {Digest(hashlib.sha256(data).hexdigest()): data for one in made for data in one.content.values()}
         self.asked: list[tuple[str, int, int]] = []
 
     def has(self, file: LockedFile) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,17 +83,20 @@ Hook = Callable[[Asked], Reply | None]
 class TinyHub:
     """The server; hooks are asked in order and the first answer is sent instead of the honest one."""
 
-    def __init__(self, *repos: Repo) -> None:
+    def __init__(self, *repos: Repo, tls: ssl.SSLContext | None = None) -> None:
         self.repos = {repo.name: repo for repo in repos}
         self.asked: list[Asked] = []
         self.hooks: list[Hook] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def add(self, name: str, content: dict[str, bytes | str | dict[str, Any] | list[Any]], **more: Any) -> Repo:
         """A repository of texts, bytes and JSON."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +193,34 @@ def test_the_token_stays_with_its_own_origin(hub: TinyHub) -> None:
 def test_the_environment_is_read_when_it_is_needed(hub: TinyHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.url + "/")
     assert HubApi(attempts=1).snapshot(REPO, MAIN).files
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A key and a certificate for 127.0.0.1 that nobody knows."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate")
+    path = tmp_path / "both.pem"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run([openssl, *words.split(), "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_private_ca_is_trusted_when_it_is_named(
+    hub: TinyHub, certificate: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(other, raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with TinyHub(hub.repos["org/model"], tls=context) as secure:
+        with pytest.raises(Unusable, match=r"certificate of 127\.0\.0\.1 is not trusted"):
+            snapshot(secure)
+        monkeypatch.setenv(name, f"{certificate}.crt")
+        assert snapshot(secure).files
 
 
 def test_offline_mode_is_said_plainly(hub: TinyHub) -> None:

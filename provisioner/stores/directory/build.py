@@ -29,6 +29,7 @@ from provisioner.stores.directory.places import EXPECTED, OWNER, PARTIAL, TREE, 
 from provisioner.stores.directory.receive import receive
 
 SYNC_THREADS = 8
+COPY = ".copy"
 
 
 class DirectoryBuild:
@@ -144,12 +145,16 @@ class DirectoryBuild:
         mine = self._partial(entry)
         os.rename(source, mine)
         try:
-            check_file(mine, entry, tick)
+            if self._can_link(mine) or os.stat(mine).st_nlink == 1:
+                check_file(mine, entry, tick)
+            else:  # an earlier release has it too, and must keep the mode it has
+                copy_file(mine, mine + COPY, entry, tick)
+                os.replace(mine + COPY, mine)
         except VerificationFailed:
             os.unlink(mine)
             raise
         if self._can.chmod:
-            _set_mode(mine, self._modes.file)
+            os.chmod(mine, self._modes.file)
         os.rename(mine, self._path(entry))
 
     def _can_link(self, source: str) -> bool:
@@ -226,15 +231,6 @@ class DirectoryBuild:
         return any(
             files for name in (TREE, PARTIAL) for _, _, files in os.walk(os.path.join(self._folder, name))
         )
-
-
-def _set_mode(path: str, mode: int) -> None:
-    """The mode of a file that may be linked to an earlier release, which keeps its own."""
-    found = os.stat(path)
-    if found.st_nlink > 1 and found.st_mode & 0o7777 != mode:
-        shutil.copyfile(path, path + ".copy")
-        os.replace(path + ".copy", path)
-    os.chmod(path, mode)
 
 
 def _rename_folder(source: str, target: str) -> bool:

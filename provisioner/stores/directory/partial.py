@@ -70,7 +70,7 @@ class Partial:
     def prefix(self) -> int:
         """Bytes from the start without a gap."""
         size = os.fstat(self.fd).st_size
-        if (marks := _marks(self.path)) is None:
+        if not size or (marks := _marks(self.path)) is None:
             return size
         gap = next(index for index in range(len(marks) + 1) if index not in marks)
         return min(gap * SEGMENT, size)

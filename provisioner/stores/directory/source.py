@@ -18,6 +18,8 @@ Index = dict[Digest, str]  # digest -> path of a file that should have it
 class DirectorySource:
     """The files of every published release, found by digest. Safe to share between threads."""
 
+    is_remote = False
+
     def __init__(self, name: str, read_index: Callable[[], Index]) -> None:
         self.name = name
         self._read_index = read_index

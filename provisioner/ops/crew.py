@@ -1,0 +1,84 @@
+"""Threads over a list of work: as many as waiting makes worthwhile, and all of them stopped by the first failure."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+FIRST = 4  # threads to begin with
+LOOK_SECONDS = 0.05
+
+
+class Crew(Generic[Item]):
+    """Calls `work` once for every item.
+
+    Small files want many connections where a round trip is long and few where it is short: beyond one core's worth,
+    Python's threads only stand in each other's way. So the crew grows while the process waits more than it computes.
+    """
+
+    def __init__(self, work: Callable[[Item], None], most: int, cancelled: threading.Event) -> None:
+        self._work, self._most, self._cancelled = work, most, cancelled
+        self._items: deque[Item] = deque()
+        self._threads: list[threading.Thread] = []
+        self._failures: list[BaseException] = []
+        self._changed = threading.Condition()
+        self._busy = 0
+        self._looked = (time.monotonic(), time.process_time())
+
+    def run(self, items: Iterable[Item]) -> tuple[BaseException, ...]:
+        """Work through the items in order; the failures, the first of which stopped the rest."""
+        self._items.extend(items)
+        try:
+            with self._changed:
+                self._grow(min(FIRST, self._most))
+                self._changed.wait_for(lambda: not self._busy)
+        except BaseException:  # Ctrl-C and SIGTERM reach only this thread
+            self._cancelled.set()
+            raise
+        finally:
+            for thread in self._threads:
+                thread.join()
+        return tuple(self._failures)
+
+    def _grow(self, count: int) -> None:
+        """Start threads; the caller holds the lock."""
+        count = min(count, self._most - len(self._threads), len(self._items))
+        for _ in range(count):
+            thread = threading.Thread(target=self._labour, name=f"transfer-{len(self._threads)}")
+            self._threads.append(thread)
+            self._busy += 1
+            thread.start()
+
+    def _labour(self) -> None:
+        try:
+            while not self._cancelled.is_set():
+                with self._changed:
+                    self._look()
+                    if not self._items:
+                        return
+                    item = self._items.popleft()
+                self._work(item)
+        except BaseException as error:  # handed to whoever called run()
+            self._cancelled.set()
+            self._failures.append(error)
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
+
+    def _look(self) -> None:
+        """Grow when the last moments were mostly waiting, or when every thread computes and a core is free."""
+        (then, used_then), now = self._looked, time.monotonic()
+        if now - then < LOOK_SECONDS or len(self._threads) >= self._most:
+            return
+        used = time.process_time()
+        self._looked = (now, used)
+        share, threads = (used - used_then) / (now - then), len(self._threads)
+        if share < 0.9 or (share > 0.9 * threads and threads < (os.cpu_count() or 1)):
+            self._grow(threads)

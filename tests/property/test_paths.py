@@ -1,0 +1,178 @@
+"""Paths: whatever is accepted stays below the root and can be written and read back."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from provisioner.model import RelPath, Revision, collisions
+
+PIECES = st.sampled_from(
+    [
+        *'abcXYZ019._- ~+@/\\:*?"<>|\x00\x1f\n\t',
+        "..",
+        ".",
+        "//",
+        "con",
+        "NUL.txt",
+        "com1",
+        "é",
+        "e\u0301",
+        "日",
+        "\ud800",
+        "ß",
+    ]
+)
+TEXTS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=14).map("".join))
+RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(10))}
+
+
+def accepted(text: str) -> RelPath | None:
+    try:
+        return RelPath(text)
+    except ValueError:
+        return None
+
+
+@given(TEXTS)
+@example("a/../../etc/passwd")
+@example("/etc/passwd")
+@example("a\n")
+@example("a/" * 400 + "a")
+@example("x" * 256)
+@settings(max_examples=600)
+def test_an_accepted_path_stays_below_its_root(text: str) -> None:
+    path = accepted(text)
+    assume(path is not None)
+    assert path is not None
+    assert str(path) == text
+    joined = os.path.join("/srv/root", path)
+    assert os.path.normpath(joined) == joined
+    assert joined.startswith("/srv/root/")
+    parts = path.split("/")
+    assert "/".join(parts) == path
+    for part in parts:
+        assert part not in ("", ".", "..")
+        assert part.partition(".")[0].lower() not in RESERVED
+        assert part == part.strip(" ") and not part.endswith(".")
+        assert len(part.encode()) <= 255
+        assert not any(ord(c) < 32 or ord(c) == 127 or c in '\\:*?"<>|' for c in part)
+
+
+@given(TEXTS)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_accepted_path_survives_a_round_trip_on_disk(tmp_path: Path, text: str) -> None:
+    path = accepted(text)
+    assume(path is not None)
+    assert path is not None
+    target = tmp_path / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() or any(parent.is_file() for parent in target.parents):
+        return  # an earlier example is in the way: that is what `collisions` is for
+    target.write_bytes(text.encode())
+    found = {str(child.relative_to(tmp_path)) for child in tmp_path.rglob("*") if child.is_file()}
+    assert text in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "/",
+        "/a",
+        "a/",
+        "a//b",
+        ".",
+        "..",
+        "../a",
+        "a/..",
+        "a/./b",
+        "a/../b",
+        "a\\b",
+        "C:/a",
+        "a\x00b",
+        "a\nb",
+        "\x7f",
+        " a",
+        "a ",
+        "a/ b",
+        "a.",
+        "a./b",
+        "con",
+        "CON.txt",
+        "a/nul",
+        "aux.tar.gz",
+        "LPT9",
+        "a:b",
+        "a*",
+        "a?",
+        '"',
+        "a|b",
+        "x" * 256,
+        "é" * 128,
+        "a/" * 450 + "b",
+        "\ud800",
+    ],
+)
+def test_what_not_every_store_can_hold_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"path"):
+        RelPath(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".gitattributes",
+        "a/b/c.json",
+        "1_Pooling/config.json",
+        "a b/c d.txt",
+        "naïve/日本語.bin",
+        "console",
+        "nullify/con_",
+        "com10",
+        "x" * 255,
+        "a-b_c+d@e~f.g",
+        "...a",
+        "a..b",
+    ],
+)
+def test_what_every_store_can_hold_is_accepted(text: str) -> None:
+    assert RelPath(text) == text
+
+
+@given(TEXTS)
+@settings(max_examples=200)
+def test_parents_lead_to_the_path(text: str) -> None:
+    path = accepted(text)
+    assume(path is not None)
+    assert path is not None
+    assert "/".join(filter(None, (path.folder, path.name))) == path
+    assert len(path.parents) == path.count("/")
+    assert all(path.startswith(parent + "/") for parent in path.parents)
+    assert list(path.parents) == sorted(path.parents, key=len)
+
+
+@given(TEXTS)
+@settings(max_examples=300)
+def test_a_revision_is_a_path_too(text: str) -> None:
+    try:
+        revision = Revision(text)
+    except ValueError:
+        return
+    assert RelPath(f"refs/{revision}") == f"refs/{text}"
+
+
+NAMES = st.text("aAbBéÉ", min_size=1, max_size=3)
+
+
+@given(st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), unique=True, max_size=8))
+def test_paths_without_collisions_can_stand_beside_each_other(texts: list[str]) -> None:
+    paths = tuple(RelPath(text) for text in texts)
+    folded = [unicodedata.normalize("NFC", path).casefold() for path in paths]
+    clash = len(set(folded)) != len(folded) or any(other.startswith(one + "/") for one in folded for other in folded)
+    assert bool(collisions(paths)) is clash
