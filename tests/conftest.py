@@ -9,10 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support.stores import Backend, DirectoryBackend, cannot_mount, exfat, tmpfs, unmount
+
+settings.register_profile("house", deadline=None)  # a slow machine is no failure
+settings.load_profile("house")
 
 
 @pytest.fixture

@@ -46,9 +46,7 @@ endpoint_option: Decorator = click.option(
     envvar=["PROVISION_ENDPOINT", "HF_ENDPOINT"],
     help="The Hub.  [default: HF_ENDPOINT or https://huggingface.co]",
 )
-release_option: Decorator = click.option(
-    "--release", metavar="ID", help="The release.  [default: the active one]"
-)
+release_option: Decorator = click.option("--release", metavar="ID", help="The release.  [default: the active one]")
 
 
 def output_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,6 +86,8 @@ def prune(keep: int, dry_run: bool, at: str | None, store: str | None, output: O
     verb = "Would delete" if dry_run else "Deleted"
     output.result(
         {"store": target.name, "releases": doomed, "swept": swept, "bytes": freed, "dry_run": dry_run},
-        lambda: f"{verb} {count(len(doomed), 'release')} ({', '.join(doomed) or 'none'})"
-        + ("" if dry_run else f", {size(freed)}, and {count(len(swept), 'leftover')} of dead runs."),
+        lambda: (
+            f"{verb} {count(len(doomed), 'release')} ({', '.join(doomed) or 'none'})"
+            + ("" if dry_run else f", {size(freed)}, and {count(len(swept), 'leftover')} of dead runs.")
+        ),
     )

@@ -48,9 +48,7 @@ def _read(path: str) -> dict[str, Any]:
 
 def _refuse(path: str, problems: list[Problem]) -> dict[str, Any]:
     if problems:
-        raise InvalidDocument(
-            path, tuple(problems), hint="Keys are options as `provision COMMAND --help` shows them."
-        )
+        raise InvalidDocument(path, tuple(problems), hint="Keys are options as `provision COMMAND --help` shows them.")
     return {}
 
 
@@ -59,9 +57,7 @@ def _options(command: click.Command) -> dict[str, str]:
     return {flag_of(p): p.name for p in command.params if isinstance(p, click.Option) and p.name}
 
 
-def _checked(
-    command: click.Command, table: Any, place: str, problems: list[Problem]
-) -> dict[str, Any]:
+def _checked(command: click.Command, table: Any, place: str, problems: list[Problem]) -> dict[str, Any]:
     if not isinstance(table, dict):
         problems.append(Problem(place, "not a table"))
         return {}

@@ -130,7 +130,7 @@ def _path_problem(text: str) -> str:
     if text.startswith("/"):
         return "an absolute path"
     if _FORBIDDEN.search(text):
-        return "a path with a character that not every store can hold (control, \\ : * ? \" < > |)"
+        return 'a path with a character that not every store can hold (control, \\ : * ? " < > |)'
     try:
         if len(text.encode()) > _MAX_PATH_BYTES:
             return f"a path longer than {_MAX_PATH_BYTES} bytes"
@@ -161,9 +161,7 @@ def collisions(paths: tuple[RelPath, ...]) -> tuple[tuple[RelPath, RelPath], ...
     for path in paths:
         if (other := seen.setdefault(_folded(path), path)) is not path:
             found.append((other, path))
-    found += [
-        (seen[key], path) for path in paths for parent in path.parents if (key := _folded(parent)) in seen
-    ]
+    found += [(seen[key], path) for path in paths for parent in path.parents if (key := _folded(parent)) in seen]
     return tuple(found)
 
 

@@ -62,6 +62,7 @@ def write_lock(path: str, lock: Lock) -> bool:
     with suppress(OSError), open(path, "rb") as file:
         if file.read() == text:
             return False
+    path = os.path.realpath(path)  # a lock that is a link stays one
     temporary = f"{path}.{secrets.token_hex(6)}"
     try:
         _write(temporary, text)

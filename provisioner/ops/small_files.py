@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from provisioner.errors import InvalidInput, VerificationFailed
-from provisioner.model import Commit, Digest, FileEntry, Model, RelPath, RepoId
+from provisioner.model import Commit, Digest, FileEntry, Model, RelPath, RepoId, git_blob_id
 from provisioner.rules import is_document
 from provisioner.sources.hub_api import HubApi, RemoteFile, RemoteSnapshot
 
@@ -105,12 +105,8 @@ def _matches(file: RemoteFile, data: bytes) -> bool:
         return False
     if file.sha256 is not None:
         return _sha256(data) == file.sha256
-    return file.git_sha1 is None or _git_sha1(data) == file.git_sha1
+    return file.git_sha1 is None or git_blob_id(data) == file.git_sha1
 
 
 def _sha256(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
-
-
-def _git_sha1(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -84,4 +84,3 @@ def _built_from(store: Store, release: str, findings: list[Finding]) -> Tree | N
     except ProvisionError as error:
         findings.append(Finding(Kind.RECORD, LOCK_NAME, str(error)))
         return None
-

@@ -60,5 +60,5 @@ def _is_terminal() -> bool:
 def _console() -> Any:
     from rich.console import Console
 
-    # Rich wraps at 80 columns into a pipe, which breaks paths and digests apart.
-    return Console(soft_wrap=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+    # Rich wraps at 80 columns into a pipe, which breaks paths apart; and a file may be named [red].
+    return Console(soft_wrap=False, highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)

@@ -123,7 +123,7 @@ def bars() -> Iterator[Observer]:
     )
 
     progress = Progress(
-        TextColumn("{task.description}", table_column=_clipped()),
+        TextColumn("{task.description}", markup=False, table_column=_clipped()),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -188,4 +188,4 @@ def _clipped() -> Any:
 def _stderr() -> Any:
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, markup=False)

@@ -26,9 +26,7 @@ def table(title: str, *columns: str) -> Table:
 
     result = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        result.add_column(
-            column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold"
-        )
+        result.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
     return result
 
 

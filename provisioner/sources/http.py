@@ -28,9 +28,7 @@ def tls_context() -> ssl.SSLContext:
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     if bundle:
         folder = os.path.isdir(bundle)
-        return ssl.create_default_context(
-            cafile=None if folder else bundle, capath=bundle if folder else None
-        )
+        return ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
     context = ssl.create_default_context()
     chosen = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
     if not chosen and not context.get_ca_certs():

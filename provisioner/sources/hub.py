@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -33,6 +32,17 @@ def endpoint_of(chosen: str | None) -> str:
     return (chosen or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
+def without_telemetry() -> None:
+    """Keep the client from asking the public Hub which coding agent calls it, whatever endpoint was chosen.
+
+    It does so while it builds headers (huggingface_hub 1.33, utils/_detect_agent.py), waits 3 s where there is no
+    internet, and writes to the home folder.
+    """
+    from huggingface_hub import constants
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+
+
 class HubSource:
     """A Hub endpoint. Safe to share between threads."""
 
@@ -44,7 +54,6 @@ class HubSource:
         self._http = Http()
         self._lock = threading.Lock()
         self._headers: dict[str, str] | None = None
-        self._lock = threading.Lock()
         self._roots: dict[tuple[str, str], str] = {}
         self._located: dict[tuple[str, str, str], str] = {}
 
@@ -110,8 +119,9 @@ class HubSource:
         return root + quote(path)
 
     def _base_headers(self) -> dict[str, str]:
-        with self._lock:  # building them sends a request of its own
+        with self._lock:
             if self._headers is None:
+                without_telemetry()
                 from huggingface_hub.utils._headers import build_hf_headers
 
                 from provisioner import __version__
@@ -184,9 +194,7 @@ def _raise_for_status(response: urllib3.BaseHTTPResponse, repo: RepoId, path: Re
     raise _failure(status, code, f"{repo}: {path}", str(repo), name, retry_after)
 
 
-def _failure(
-    status: int, code: str, what: str, repo: str, name: str, retry_after: float | None
-) -> ProvisionError:
+def _failure(status: int, code: str, what: str, repo: str, name: str, retry_after: float | None) -> ProvisionError:
     if code == "GatedRepo":
         return AccessDenied(
             f"{repo} is gated on {name}.",

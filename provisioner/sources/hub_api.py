@@ -23,7 +23,7 @@ from provisioner.errors import (
 from provisioner.model import Commit, Digest, GitSha1, RelPath, RepoId, Revision
 from provisioner.ports.events import Observer, Retrying, silent
 from provisioner.sources.http import tls_context, without_secrets
-from provisioner.sources.hub import endpoint_of
+from provisioner.sources.hub import endpoint_of, without_telemetry
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -86,6 +86,7 @@ class HubApi:
         self._attempts = attempts
         self._observer = observer
         self._sleep = sleep
+        without_telemetry()
         _trust_our_bundles()
 
     @property

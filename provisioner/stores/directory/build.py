@@ -228,9 +228,7 @@ class DirectoryBuild:
             file.write(owner.GONE)
 
     def _worth_keeping(self) -> bool:
-        return any(
-            files for name in (TREE, PARTIAL) for _, _, files in os.walk(os.path.join(self._folder, name))
-        )
+        return any(files for name in (TREE, PARTIAL) for _, _, files in os.walk(os.path.join(self._folder, name)))
 
 
 def _rename_folder(source: str, target: str) -> bool:

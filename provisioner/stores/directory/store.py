@@ -73,9 +73,7 @@ class DirectoryStore:
             if not os.path.isdir(self._places.root):
                 hint = "Check the address; is the volume mounted?"
                 raise NotFound(f"There is no store at {self.name}.", hint=hint) from None
-            raise NotFound(
-                f"{self.name} holds no release {release}.", hint="See: provision releases list"
-            ) from None
+            raise NotFound(f"{self.name} holds no release {release}.", hint="See: provision releases list") from None
 
     def active(self) -> str | None:
         """The active release's name, or None. Raises StoreError."""
