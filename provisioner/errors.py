@@ -126,6 +126,13 @@ class StoreFull(StoreError):
         self.missing = missing
 
 
+class Interrupted(ProvisionError):
+    """Ctrl-C, or SIGTERM from whoever runs the Job."""
+
+    exit_code = 130
+    retryable = True
+
+
 class MissingExtra(UsageError):
     """An optional dependency that is not installed."""
 

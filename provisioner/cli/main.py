@@ -11,7 +11,7 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.lazy import LazyGroup
-from provisioner.errors import ProvisionError, StoreError, UsageError
+from provisioner.errors import Interrupted, ProvisionError, StoreError, UsageError
 
 # Command -> what it does. The texts stand here too so that `--help` imports no command; a test keeps them equal.
 SECTIONS = {
@@ -34,8 +34,6 @@ SECTIONS = {
         "completion": "Print the shell completion script.",
     },
 }
-
-INTERRUPTED = 130
 
 
 @click.group(
@@ -80,8 +78,8 @@ def main() -> NoReturn:
         code = result if isinstance(result, int) else 0
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):  # click turns the one into the other
-        click.echo("provision: interrupted; run the same command again to continue.", err=True)
-        code = INTERRUPTED
+        code = report(Interrupted("Interrupted.", hint="Run the same command again to continue."), chosen["json"])
+        os._exit(code)  # a thread that waits for a silent server would hold an ordinary exit up
     except click.UsageError as error:
         code = _refuse(error, chosen["json"])
     except ProvisionError as error:

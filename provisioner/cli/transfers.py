@@ -22,16 +22,19 @@ class FileMode(click.ParamType[int]):
 
     name = "MODE"
 
+    def __init__(self, owner: int) -> None:
+        self._owner = owner
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """`0644` as a number."""
-        if isinstance(value, int):
-            return value
+        """`0644` as a number. A bare 644 in provision.toml would be decimal, so it is refused."""
         try:
-            mode = int(str(value), 8)
+            mode = int(value, 8) if isinstance(value, str) else -1
         except ValueError:
             mode = -1
         if not 0 < mode <= 0o7777:
-            self.fail(f"{value!r} is not a mode in octal, such as 0644.", param, ctx)
+            self.fail(f"{value!r} is not a mode in octal, such as '0644'.", param, ctx)
+        if mode & self._owner != self._owner:
+            self.fail(f"{value} takes from the owner what later runs need ({self._owner:04o}).", param, ctx)
         return mode
 
 
@@ -41,8 +44,8 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--repair", is_flag=True, help="Mend a release that is there but damaged."),
     click.option("--activate/--no-activate", default=True, show_default=True, help="Make the release the active one."),
     click.option("--jobs", type=click.IntRange(1, 256), default=32, show_default=True, help="Files at once, at most."),
-    click.option("--dir-mode", type=FileMode(), default="0755", show_default=True, help="Mode of folders."),
-    click.option("--mode", type=FileMode(), default="0644", show_default=True, help="Mode of files."),
+    click.option("--dir-mode", type=FileMode(0o700), default="0755", show_default=True, help="Mode of folders."),
+    click.option("--mode", type=FileMode(0o400), default="0644", show_default=True, help="Mode of files."),
     lock_option,
 )
 

@@ -13,6 +13,7 @@ Item = TypeVar("Item")
 
 FIRST = 4  # threads to begin with
 LOOK_SECONDS = 0.05
+LEAVE_SECONDS = 5.0
 
 
 class Crew(Generic[Item]):
@@ -40,17 +41,22 @@ class Crew(Generic[Item]):
                 self._changed.wait_for(lambda: not self._busy)
         except BaseException:  # Ctrl-C and SIGTERM reach only this thread
             self._cancelled.set()
+            self._join(LEAVE_SECONDS)
             raise
-        finally:
-            for thread in self._threads:
-                thread.join()
+        self._join(None)
         return tuple(self._failures)
+
+    def _join(self, seconds: float | None) -> None:
+        """Wait for the threads; one that waits for a silent server may take longer than a pod is given to end."""
+        end = time.monotonic() + (seconds or 0.0)
+        for thread in self._threads:
+            thread.join(None if seconds is None else max(end - time.monotonic(), 0.0))
 
     def _grow(self, count: int) -> None:
         """Start threads; the caller holds the lock."""
         count = min(count, self._most - len(self._threads), len(self._items))
         for _ in range(count):
-            thread = threading.Thread(target=self._labour, name=f"transfer-{len(self._threads)}")
+            thread = threading.Thread(target=self._labour, daemon=True, name=f"transfer-{len(self._threads)}")
             self._threads.append(thread)
             self._busy += 1
             thread.start()

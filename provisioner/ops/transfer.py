@@ -97,7 +97,10 @@ def carry_out(
     if not work.is_empty:
         require_room(work, store)
         observer(Started(task, len(work.actions), sum(action.entries[0].size for action in work.actions)))
-        _build(work, document, store, Execution(sources, settings, observer, tally))
+        try:
+            _build(work, document, store, Execution(sources, settings, observer, tally))
+        except StoreFull as error:
+            raise _with_missing(error, _still_missing(work, document, store, tally)) from error
         observer(Finished(task))
     return TransferReport(
         store.name,
@@ -139,6 +142,20 @@ def require_room(work: Plan, store: Store) -> None:
             missing=missing,
             hint="Enlarge the volume, or free space with: provision releases prune",
         )
+
+
+def _with_missing(error: StoreFull, missing: int) -> StoreFull:
+    """Somebody else filled the volume meanwhile: say how much it lacks now."""
+    return StoreFull(f"{error} Up to {missing} bytes are missing.", missing=missing, hint=error.hint)
+
+
+def _still_missing(work: Plan, document: LockDocument, store: Store, tally: Tally) -> int:
+    """Bytes that have to be freed, what was verified or begun counted as there."""
+    try:
+        again = prepare(document, store)
+    except ProvisionError:  # not even one block is free to look with
+        return max(work.bytes_needed - tally.moved, 1)
+    return max(again.bytes_needed - (again.free or 0), 1)
 
 
 def _build(work: Plan, document: LockDocument, store: Store, execution: Execution) -> None:

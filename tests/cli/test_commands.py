@@ -350,6 +350,14 @@ def test_the_tables_of_commands_are_stronger_than_the_top(place: Path, hub: Faul
     assert provision("status", "--json", cwd=place).json["store"] == f"{place}/top"
 
 
+@pytest.mark.parametrize("setting", ["mode = 644", 'mode = "0044"', 'dir-mode = "0555"', 'mode = "rw"'])
+def test_a_mode_that_means_something_else_is_refused(place: Path, hub: FaultyHub, setting: str) -> None:
+    (place / "provision.toml").write_text(f'endpoint = "{hub.url}"\n[fetch]\n{setting}\n')
+    done = provision("fetch", "--store", place / "store", cwd=place)
+    assert done.code == 2
+    assert not (place / "store").exists()
+
+
 def test_subcommands_have_tables_too(place: Path, hub: FaultyHub) -> None:
     fetch(place, hub)
     (place / "provision.toml").write_text(f'[releases.list]\nat = "{place}/store"\n[releases.prune]\nkeep = 3\n')

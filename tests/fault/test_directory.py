@@ -75,6 +75,9 @@ def test_a_volume_that_fills_up_meanwhile_stops_it_and_keeps_what_came(mounted: 
         transfer(document(BIG), backend.open(), Filling(root))
     assert caught.value.exit_code == 8
     assert "run again" in caught.value.hint
+    assert caught.value.missing is not None
+    assert 0 < caught.value.missing <= tree(BIG).size
+    assert f"{caught.value.missing} bytes are missing" in str(caught.value)
     assert published(backend.root) == []
     (root / "ballast").unlink()
     run = transfer(document(BIG), backend.open(), MemorySource(BIG))

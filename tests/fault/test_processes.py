@@ -162,7 +162,7 @@ def test_a_signal_ends_it_with_130_and_the_next_run_continues(tmp_path: Path, nu
         assert process.wait(20) == 130
         assert time.monotonic() - begin < 5
         text = (tmp_path / "err").read_text()
-        assert "interrupted; run the same command again" in text
+        assert "provision: Interrupted.\n  Run the same command again to continue." in text
         assert "Traceback" not in text
         assert not assert_nothing_or_all(backend, made)
         before = hub.sent("model.safetensors")

@@ -55,7 +55,8 @@ def make_folder(path: str, mode: int | None) -> None:
     with suppress(FileExistsError):
         os.mkdir(path)
         if mode is not None:
-            os.chmod(path, mode)
+            with suppress(OSError):  # some mounts fix all modes and refuse, which the probe finds out
+                os.chmod(path, mode)
 
 
 def create(path: str) -> int:
@@ -79,7 +80,8 @@ def replace_file(path: str, content: bytes, mode: int | None) -> None:
         try:
             write_all(fd, content, 0)
             if mode is not None:
-                os.fchmod(fd, mode)
+                with suppress(OSError):
+                    os.fchmod(fd, mode)
             os.fsync(fd)
         finally:
             os.close(fd)
