@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from provisioner.errors import Problem
 from provisioner.model import Layout, RelPath
 from provisioner.rules.formats import Format
-
-if TYPE_CHECKING:
-    from provisioner.rules.structure import View
+from provisioner.rules.view import View
 
 _CROSS_ENCODER = "ForSequenceClassification"
 

@@ -6,14 +6,12 @@ Without it the library makes up a pipeline of its own and gives other vectors, s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from provisioner.errors import Problem
 from provisioner.model import RelPath
 from provisioner.rules.formats import Format
-
-if TYPE_CHECKING:
-    from provisioner.rules.structure import View
+from provisioner.rules.view import View
 
 NAME = "modules.json"
 _TRACES = ("config_sentence_transformers.json", "1_Pooling/config.json")
