@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from provisioner.errors import Problem
-from provisioner.model import Model, RelPath
+from provisioner.model import Layout, Model, RelPath
 from provisioner.rules import layouts, modules
 from provisioner.rules.documents import code_of, load, parsed
 from provisioner.rules.formats import (
