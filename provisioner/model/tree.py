@@ -32,6 +32,11 @@ class TreeEntry:
     origin: LockedFile | None = field(default=None, compare=False, repr=False)
     content: bytes | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def label(self) -> str:
+        """For people: `ORG/NAME/file` where the bytes are a locked file's, else the path."""
+        return f"{self.origin.repo}/{self.origin.file.path}" if self.origin else str(self.path)
+
     @classmethod
     def locked(cls, path: RelPath, origin: LockedFile) -> TreeEntry:
         """The place of a locked file."""

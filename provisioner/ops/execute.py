@@ -112,14 +112,14 @@ class Execution:
             self._tally.add(resumed=entry.size)
         else:
             self._tally.add(shared=entry.size)
-        self.observer(FileDone(entry.path, entry.size, "resumed" if action.held.movable else "shared"))
+        self.observer(FileDone(entry.label, entry.size, "resumed" if action.held.movable else "shared"))
 
     def _move(self, action: Move, build: Build, entry: TreeEntry) -> None:
         assert entry.origin is not None  # only locked files are moved
         candidates = [source for source in self._sources if source.has(entry.origin)]
         if not candidates:
             raise NotFound(f"No source holds {entry.origin.repo}: {entry.origin.file.path}.", hint="Add a --from.")
-        self.observer(FileStarted(entry.path, entry.size))
+        self.observer(FileStarted(entry.label, entry.size))
         for source in candidates[:-1]:
             try:
                 return self._from(source, action, build, entry)
@@ -141,7 +141,7 @@ class Execution:
             raise
         resumed = max(entry.size - pull.bytes, 0)
         self._tally.add(moved=pull.bytes, resumed=resumed, origin=source.name, size=pull.bytes)
-        self.observer(FileDone(entry.path, entry.size, "moved", source.name))
+        self.observer(FileDone(entry.label, entry.size, "moved", source.name))
 
 
 def connections_per_file(large_files: int, jobs: int) -> int:
@@ -163,9 +163,9 @@ class _Progress:
 
     def advance(self, count: int) -> None:
         self._bytes += count
-        self._observer(Advanced(self._entry.path, count))
+        self._observer(Advanced(self._entry.label, count))
 
     def take_back(self) -> None:
         if self._bytes:
-            self._observer(Advanced(self._entry.path, -self._bytes))
+            self._observer(Advanced(self._entry.label, -self._bytes))
             self._bytes = 0

@@ -120,8 +120,8 @@ class _PatientStream:
         if self._failures >= patience.attempts:
             raise error
         delay = patience.delay(self._failures, getattr(error, "retry_after", None))
-        path = str(self._pull.file.file.path)
-        self._pull.observer(Retrying(path, self._failures, delay, str(error)))
+        label = f"{self._pull.file.repo}/{self._pull.file.file.path}"
+        self._pull.observer(Retrying(label, self._failures, delay, str(error)))
         self._pull.cancelled.wait(delay)
 
     def close(self) -> None:

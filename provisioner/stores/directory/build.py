@@ -103,7 +103,7 @@ class DirectoryBuild:
             try:
                 if not self._fill(partial, entry, pull, self._ticking(advance), connections):
                     partial.discard()
-                    raise VerificationFailed(f"The bytes that came for {entry.path} are not the locked ones.")
+                    raise VerificationFailed(f"The bytes that came for {entry.label} are not the locked ones.")
                 self._finish(partial.fd, partial.path, entry)
                 partial.forget_marks()
             finally:

@@ -63,7 +63,7 @@ def _copy(reader: int, writer: int, size: int, advance: Advance) -> str:
 
 def _compare(path: str, found: str, entry: TreeEntry) -> None:
     if found != entry.sha256:
-        raise VerificationFailed(f"{path} does not have the locked content of {entry.path}.")
+        raise VerificationFailed(f"{path} does not have the locked content of {entry.label}.")
 
 
 def link(source: str, target: str) -> bool:
