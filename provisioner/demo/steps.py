@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from provisioner.demo.upstream import fill, models
@@ -126,8 +127,9 @@ class Demo:
                         result = load_one(lock, model, layout, root, **user[1])
                         self.loads.append(result)
                         done(f"{result.library}: {result.outcome}, {result.detail}")
-        if any(result.outcome == "failed" for result in self.loads):
-            raise VerificationFailed("A model of the demo does not load.", hint=str(asdict(self.loads[-1])))
+        for result in self.loads:
+            if result.outcome == "failed":
+                raise VerificationFailed(f"{result.repo} does not load.", hint=f"{result.library}: {result.detail}")
 
 
 @contextmanager
@@ -137,7 +139,7 @@ def _read_only(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for folder in folders:
         os.chmod(folder, 0o555)
     try:
-        if os.getuid() == 0 and _can_run_as_nobody():
+        if os.getuid() == 0 and _can_run_as_nobody(root):
             yield f"as uid {NOBODY}", {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         else:
             yield f"read-only, as uid {os.getuid()}", {}
@@ -146,9 +148,10 @@ def _read_only(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
             os.chmod(folder, 0o755)
 
 
-def _can_run_as_nobody() -> bool:
-    """Whether that user can reach this Python at all (it cannot in /root)."""
-    command = [sys.executable, "-c", "import provisioner"]
+def _can_run_as_nobody(root: str) -> bool:
+    """Whether that user can reach this Python, the tree and the temporary folder at all (below /root it cannot)."""
+    reach = "import os, sys, provisioner; [os.stat(os.path.join(folder, '.')) for folder in sys.argv[1:]]"
+    command = [sys.executable, "-c", reach, root, tempfile.gettempdir()]
     try:
         subprocess.run(command, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -25,6 +25,7 @@ def table(title: str, *columns: str) -> Table:
     from rich.table import Table
 
     result = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    result.min_width = len(title)  # or a short table breaks its title into lines
     for column in columns:
         result.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
     return result
