@@ -11,7 +11,9 @@ from provisioner.loading.vectors import SENTENCE, described
 
 def load(task: dict[str, Any]) -> str:
     """Embed one sentence, or rerank one pair. Raises whatever fastembed raises."""
-    graph = next(file for file in task["files"] if file.endswith(".onnx"))
+    graph = next((file for file in task["files"] if file.endswith(".onnx")), None)
+    if graph is None:
+        raise ValueError("no .onnx file is locked, and fastembed loads nothing else")
     if _config(task).get("architectures", [""])[0].endswith("ForSequenceClassification"):
         return _rerank(task, graph)
     return _embed(task, graph)
@@ -39,9 +41,11 @@ def _known(kind: Any, task: dict[str, Any], graph: str) -> str | None:
 
 
 def _embed(task: dict[str, Any], graph: str) -> str:
-    from fastembed import TextEmbedding
+    from fastembed import SparseTextEmbedding, TextEmbedding
     from fastembed.common.model_description import ModelSource, PoolingType
 
+    if sparse := _known(SparseTextEmbedding, task, graph):
+        return f"{sparse}: {described(next(iter(SparseTextEmbedding(sparse).embed([SENTENCE]))).values)}"
     name = _known(TextEmbedding, task, graph)
     if name is None:
         name = task["repo"]

@@ -62,7 +62,7 @@ def load_one(lock: Lock, model: Model, layout: Layout, root: str, **process: Any
     """Load one model from the release folder `root`; `process` goes to `subprocess.run` (another user, say)."""
     library = library_of(model, layout)
     if library is Library.NONE:
-        return LoadResult(model.repo, layout, "", "nothing to load", "code, loaded by the model that asks for it")
+        return LoadResult(model.repo, layout, "", "nothing to load", "no weights and no tokenizer of its own")
     if importlib.util.find_spec(library) is None:
         return LoadResult(model.repo, layout, library, "not installed", f"pip install {library.replace('_', '-')}")
     begin = time.monotonic()
