@@ -139,5 +139,5 @@ class MissingExtra(UsageError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
             f"{feature} needs an optional package that is not installed.",
-            hint=f"Install it with: pip install 'model-provisioner[{extra}]'",
+            hint=f"Install it from a clone of the project with: pip install '.[{extra}]'",
         )

@@ -25,13 +25,14 @@ def defaults(ctx: click.Context, path: str) -> dict[str, Any]:
     assert isinstance(group, click.Group)
     unknown = [key for key in document if key not in group.list_commands(ctx)]
     problems = [Problem(key, "unknown key") for key in unknown]
-    name = ctx.invoked_subcommand
-    command = group.get_command(ctx, name) if name else None
-    if name is None or command is None:
-        return _refuse(path, problems)
-    chosen = _checked(command, document.get(name, {}), name, problems)
+    commands = {name: group.get_command(ctx, name) for name in {*document, ctx.invoked_subcommand} if name}
+    tables = {
+        name: _with_shared(command, _checked(command, document.get(name, {}), name, problems), shared)
+        for name, command in commands.items()
+        if command
+    }
     _refuse(path, problems)
-    return {name: _with_shared(command, chosen, shared)}
+    return tables
 
 
 def _read(path: str) -> dict[str, Any]:

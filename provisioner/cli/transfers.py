@@ -65,6 +65,7 @@ def run(
     task: str, lock: str, target: str, sources: Callable[[], Sequence[Source]], how: dict[str, Any], output: Output
 ) -> None:
     """Plan, and unless it is a dry run carry out, activate and report."""
+    from provisioner.layout import tree_of
     from provisioner.ops.documents import open_lock
     from provisioner.ops.execute import Settings
     from provisioner.ops.transfer import carry_out, prepare, retire_damaged
@@ -73,20 +74,22 @@ def run(
     from provisioner.stores.targets import open_store
 
     document = open_lock(lock)
-    store = open_store(target, Modes(how["mode"], how["dir_mode"]))
-    if how["repair"] and not how["dry_run"]:
-        with output.watching() as observer:
-            retire_damaged(document, store, observer)
-    work = prepare(document, store)
+    store, origins = open_store(target, Modes(how["mode"], how["dir_mode"])), sources()
     if how["dry_run"]:
-        return show_plan(work, store.name, output)
-    settings = Settings(how["jobs"])
+        return show_plan(prepare(document, store), store.name, output)
     with output.watching() as observer:
-        report = carry_out(work, document, store, () if work.is_empty else sources(), settings, observer, task)
-    if how["activate"] and store.active() != report.release:
+        if how["repair"]:
+            retire_damaged(document, store, observer)
+        if tree_of(document.lock).release_id not in store.releases():
+            store.create()
+        work = prepare(document, store)
+        report = carry_out(work, document, store, origins, Settings(how["jobs"]), observer, task)
+    before = store.active()
+    if how["activate"] and before != report.release:
         store.activate(report.release)
-    active = store.active() == report.release
-    output.result(asdict(report) | {"active": active}, lambda: transfer_table(report, active))
+    active = store.active()
+    facts = {"active": active == report.release, "before": before}
+    output.result(asdict(report) | facts, lambda: transfer_table(report, before, active))
     return None
 
 

@@ -77,5 +77,7 @@ def command(
         from provisioner.render.tables import loads_table
 
         output.result(None, lambda: loads_table(loads))
+        if absent := sum(one.outcome == "not installed" for one in loads):
+            output.note(f"{absent} of {len(loads)} were not loaded: their library is not installed here.")
     if not report.ok:
         ctx.exit(3)

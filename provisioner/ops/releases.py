@@ -98,7 +98,8 @@ def _present(store: Store, lock: Lock) -> tuple[bool, str]:
     except ProvisionError as error:
         return False, str(error)
     findings = tuple(store.check(record, Evidence.SIZE_ONLY, lambda _: None))
-    return not findings, f"{len(findings)} findings, the first: {findings[0].path}" if findings else ""
+    first = f"damaged: {findings[0].path}: {findings[0].kind}" if findings else ""
+    return not findings, first + (f" and {len(findings) - 1} more" if len(findings) > 1 else "")
 
 
 def _models(store: Store, release: str | None) -> set[tuple[str, str]]:

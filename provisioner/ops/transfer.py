@@ -52,9 +52,9 @@ def prepare(document: LockDocument, store: Store) -> Plan:
     if observed.damage:
         first = observed.damage[0]
         raise VerificationFailed(
-            f"Release {tree.release_id} in {store.name} is damaged: {first.path} is {first.detail}"
+            f"Release {tree.release_id} in {store.name} is damaged: {first.path}: {first.kind}, {first.detail}"
             + (f", and {len(observed.damage) - 1} more." if len(observed.damage) > 1 else "."),
-            hint="See all of it with: provision verify; mend it with --repair.",
+            hint=f"See all of it: provision verify --at {store.name}; mend it by running this again with --repair.",
         )
     return plan(tree, observed)
 
@@ -130,13 +130,13 @@ def plan_facts(work: Plan, store: str) -> dict[str, object]:
         "bytes_resumed": work.bytes_resumed,
         "bytes_needed": work.bytes_needed,
         "bytes_free": work.free,
+        "bytes_missing": work.bytes_missing,
     }
 
 
 def require_room(work: Plan, store: Store) -> None:
     """Raise StoreFull, with what is missing, when the plan needs more than is free."""
-    if work.free is not None and work.bytes_needed > work.free:
-        missing = work.bytes_needed - work.free
+    if missing := work.bytes_missing:
         raise StoreFull(
             f"{store.name} has {work.free} bytes free and needs {work.bytes_needed}: {missing} are missing.",
             missing=missing,
@@ -155,7 +155,7 @@ def _still_missing(work: Plan, document: LockDocument, store: Store, tally: Tall
         again = prepare(document, store)
     except ProvisionError:  # not even one block is free to look with
         return max(work.bytes_needed - tally.moved, 1)
-    return max(again.bytes_needed - (again.free or 0), 1)
+    return max(again.bytes_missing, 1)
 
 
 def _build(work: Plan, document: LockDocument, store: Store, execution: Execution) -> None:

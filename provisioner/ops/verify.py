@@ -23,7 +23,11 @@ def chosen_release(store: Store, release: str | None, lock: Lock | None) -> str:
         return tree_of(lock).release_id
     if active := store.active():
         return active
-    raise NotFound(f"{store.name} has no active release.", hint="Run provision fetch or mirror first.")
+    if there := store.releases():
+        hint = f"Make one active: provision releases activate {there[0]} --at {store.name}"
+    else:
+        hint = "Check the address, or run provision fetch or mirror first."
+    raise NotFound(f"{store.name} has no active release.", hint=hint)
 
 
 def verify(store: Store, release: str, lock: Lock | None, evidence: Evidence, observer: Observer) -> VerifyReport:
@@ -52,6 +56,7 @@ def verify(store: Store, release: str, lock: Lock | None, evidence: Evidence, ob
         passed[0],
         time.monotonic() - begin,
         tuple(sorted(findings, key=lambda finding: (finding.path, finding.kind))),
+        "the lock at hand" if lock is not None else "the release's own lock",
     )
 
 

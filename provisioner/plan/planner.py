@@ -78,6 +78,11 @@ class Plan:
         return sum(map(self._room, self.actions))
 
     @property
+    def bytes_missing(self) -> int:
+        """Bytes that have to be freed before the plan can be carried out."""
+        return 0 if self.free is None else max(self.bytes_needed - self.free, 0)
+
+    @property
     def files_to_move(self) -> int:
         """Files that have to come from a source, equal contents once."""
         return sum(isinstance(action, Move) for action in self.actions)

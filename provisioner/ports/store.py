@@ -140,6 +140,10 @@ class Store(Protocol):
         """Turn a damaged release back into an unfinished one, whose good files the next build takes."""
         ...
 
+    def create(self) -> None:
+        """Make the store ready to be written, there already or not. Raises StoreError."""
+        ...
+
     def observe(self, tree: Tree) -> Observed:
         """Everything a planner needs to know. Raises StoreError when the store cannot be written."""
         ...

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from provisioner.report import VerifyReport
 
 
+NEVER_BROKEN = ("release", "created", "commit", "finding")  # in two lines they could not be copied
+
+
 def table(title: str, *columns: str) -> Table:
     """An empty table; columns that begin with `#` hold numbers."""
     from rich import box
@@ -50,29 +53,31 @@ def plan_table(work: Plan, store: str) -> RenderableType:
         ("content", f"{count(len(work.tree.entries), 'file')}, {size(work.tree.size)}"),
         ("to move", f"{count(work.files_to_move, 'file')}, {size(work.bytes_to_move)}"),
         ("shared with other releases", size(work.bytes_shared)),
-        ("kept from an interrupted run", size(work.bytes_resumed)),
+        ("kept from an earlier attempt", size(work.bytes_resumed)),
         ("room needed", size(work.bytes_needed)),
         ("room free", "unknown" if work.free is None else size(work.free)),
+        *([("room missing", size(work.bytes_missing))] if work.bytes_missing else []),
     ]
     return facts("Plan (nothing was moved)", rows)
 
 
-def transfer_table(report: TransferReport, active: bool) -> RenderableType:
+def transfer_table(report: TransferReport, before: str | None, active: str | None) -> RenderableType:
     """What was done."""
     head = f"release {report.release} in {report.store}"
     if not report.changed:
-        return f"Nothing to do: {head} is there ({count(report.files, 'file')}, {size(report.bytes)})."
+        made_active = " It is the active one now." if before != active else ""
+        return f"Nothing to do: {head} is there ({count(report.files, 'file')}, {size(report.bytes)}).{made_active}"
     rows = [
         ("content", f"{count(report.files, 'file')}, {size(report.bytes)}"),
         ("moved", size(report.moved)),
         ("shared with other releases", size(report.shared)),
-        ("kept from an interrupted run", size(report.resumed)),
+        ("kept from an earlier attempt", size(report.resumed)),
         *(
             (f"from {name}", f"{count(files, 'file')}, {size(total)}")
             for name, (files, total) in sorted(report.origins.items())
         ),
         ("time", f"{duration(report.seconds)}, {size(round(report.bytes / max(report.seconds, 0.001)))}/s"),
-        ("active", "yes" if active else "no: provision releases activate " + report.release),
+        ("active", "yes" if active == report.release else "no: provision releases activate " + report.release),
     ]
     return facts(f"Published {head}, every byte verified", rows)
 
@@ -83,19 +88,20 @@ def verify_table(report: VerifyReport) -> RenderableType:
 
     head = (
         f"{report.release} in {report.store}: {count(report.files, 'file')}, {size(report.bytes)}, "
-        f"{duration(report.seconds)}, evidence: {report.evidence}"
+        f"{duration(report.seconds)}, against {report.against}, evidence: {report.evidence}"
     )
     if report.ok:
         return f"OK  {head}"
     findings = table(f"FAILED  {head}", "finding", "path", "detail")
     for finding in report.findings:
         findings.add_row(finding.kind, finding.path, finding.detail)
-    return Group(findings, count(len(report.findings), "finding"))
+    hint = f"To mend it: provision mirror --to {report.store} --repair"
+    return Group(findings, f"{count(len(report.findings), 'finding')}. {hint}")
 
 
 def loads_table(loads: Iterable[LoadResult]) -> RenderableType:
     """Which models were loaded, with what."""
-    result = table("Loaded offline, each in its own process", "model", "layout", "library", "outcome", "", "#time")
+    result = table("Loading, offline, each in its own process", "model", "layout", "library", "outcome", "", "#time")
     for one in loads:
         took = duration(one.seconds) if one.seconds else ""
         result.add_row(one.repo, one.layout, one.library or "-", one.outcome, one.detail, took)

@@ -51,6 +51,7 @@ class VerifyReport:
         files: how many paths were expected.
         bytes: how many bytes were read (`rehashed`) or vouched for.
         seconds: how long it took.
+        against: the lock it was compared with, in words.
     """
 
     store: str
@@ -60,6 +61,7 @@ class VerifyReport:
     bytes: int
     seconds: float
     findings: tuple[Finding, ...]
+    against: str = ""
 
     @property
     def ok(self) -> bool:

@@ -12,9 +12,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from provisioner.errors import AccessDenied, NotFound, ProvisionError, Unavailable, Unusable, VerificationFailed
+from provisioner.errors import (
+    AccessDenied,
+    NotFound,
+    ProvisionError,
+    Unavailable,
+    Unusable,
+    UsageError,
+    VerificationFailed,
+)
 from provisioner.model import Commit, LockedFile, RelPath, RepoId
 from provisioner.ports.source import RangesIgnored
 from provisioner.sources.http import Http, translated, without_secrets
@@ -28,8 +36,17 @@ _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 
 def endpoint_of(chosen: str | None) -> str:
-    """The endpoint that was chosen, or HF_ENDPOINT's, or the public Hub's; without a slash at the end."""
-    return (chosen or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    """The endpoint that was chosen, or HF_ENDPOINT's, or the public Hub's; without a slash at the end.
+
+    Raises UsageError for what is no URL.
+    """
+    endpoint = (chosen or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"{without_secrets(endpoint)} is not the URL of a Hub.", hint="Check --endpoint and HF_ENDPOINT."
+        )
+    return endpoint
 
 
 def without_telemetry() -> None:
@@ -41,6 +58,21 @@ def without_telemetry() -> None:
     from huggingface_hub import constants
 
     constants.HF_HUB_DISABLE_TELEMETRY = True
+
+
+def token_to_send() -> str | bool:
+    """The token as the client finds it, or False for none.
+
+    HOME may be another user's folder, as in an image that was built for root: a file that cannot be read is no token.
+    """
+    from huggingface_hub import constants, get_token
+
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        return False
+    try:
+        return get_token() or False
+    except OSError:
+        return False
 
 
 class HubSource:
@@ -126,7 +158,9 @@ class HubSource:
 
                 from provisioner import __version__
 
-                base = build_hf_headers(library_name="model-provisioner", library_version=__version__)
+                base = build_hf_headers(
+                    token=token_to_send(), library_name="model-provisioner", library_version=__version__
+                )
                 # A compressed answer would be other bytes than the locked ones.
                 self._headers = base | {"Accept-Encoding": "identity"}
             return self._headers

@@ -18,12 +18,11 @@ from provisioner.errors import (
     ProvisionError,
     Unavailable,
     Unusable,
-    UsageError,
 )
 from provisioner.model import Commit, Digest, GitSha1, RelPath, RepoId, Revision
 from provisioner.ports.events import Observer, Retrying, silent
 from provisioner.sources.http import tls_context, without_secrets
-from provisioner.sources.hub import endpoint_of, without_telemetry
+from provisioner.sources.hub import endpoint_of, token_to_send, without_telemetry
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -81,8 +80,6 @@ class HubApi:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.endpoint = endpoint_of(endpoint)
-        if urlsplit(self.endpoint).scheme not in ("http", "https") or not urlsplit(self.endpoint).hostname:
-            raise UsageError(f"{self.name} is not the URL of a Hub.", hint="Check --endpoint and HF_ENDPOINT.")
         self._attempts = attempts
         self._observer = observer
         self._sleep = sleep
@@ -136,7 +133,7 @@ class HubApi:
 
         from provisioner import __version__
 
-        api = HfApi(self.endpoint, library_name="model-provisioner", library_version=__version__)
+        api = HfApi(self.endpoint, token=token_to_send(), library_name="model-provisioner", library_version=__version__)
         return api.model_info(str(repo), revision=str(revision), files_metadata=True, timeout=TIMEOUT_SECONDS)
 
     def _refused(self, error: HfHubHTTPError, repo: RepoId, revision: str) -> ProvisionError:

@@ -15,6 +15,7 @@ VOLUMES = {
     "pvc": ("PROVISION_PVC_DIR", "/mnt/models"),
     "nfs": ("PROVISION_NFS_DIR", "/mnt/nfs"),
 }
+_REMOTE = re.compile(r"[^/]*:")  # as scp and rsync write other machines
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://")
 
 
@@ -36,9 +37,17 @@ def open_store(address: str, modes: Modes | None = None) -> Store:
         return DirectoryStore(_volume(address), modes)
     if match := _SCHEME.match(address):
         return DirectoryStore(_file_url(address, match[1]), modes)
-    if not address:
-        raise UsageError("The address of a store is empty.")
+    if not os.path.isdir(address) and _is_no_path(address):
+        raise UsageError(
+            f"{address!r} is no store: neither pvc, nor nfs, nor a folder that exists.",
+            hint=f"For a new folder here write ./{address}",
+        )
     return DirectoryStore(os.path.abspath(address), modes)
+
+
+def _is_no_path(address: str) -> bool:
+    """A bare word is more likely a mistyped `pvc` than a folder to make; `HOST:PATH` is another machine."""
+    return ("/" not in address and not address.startswith((".", "~"))) or bool(_REMOTE.match(address))
 
 
 def _volume(name: str) -> str:

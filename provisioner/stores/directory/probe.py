@@ -67,6 +67,13 @@ def _chmods(folder: str) -> bool:
     return False
 
 
+def untried(root: str) -> Capabilities:
+    """What is known of a store that is not there yet: the room of the file system it would be on."""
+    while not os.path.exists(root):
+        root = os.path.dirname(root)
+    return Capabilities(hard_links=True, chmod=True, free=free_bytes(root))
+
+
 def free_bytes(path: str) -> int | None:
     """Bytes this user may still write, or None where the file system says nothing useful."""
     try:

@@ -19,7 +19,7 @@ from provisioner.stores.directory.files import make_folder, read_small, replace_
 from provisioner.stores.directory.leftovers import Abandoned, abandoned
 from provisioner.stores.directory.partial import Leftover
 from provisioner.stores.directory.places import EXPECTED, OWNER, STAGING, TREE, Places
-from provisioner.stores.directory.probe import probe
+from provisioner.stores.directory.probe import probe, untried
 from provisioner.stores.directory.source import DirectorySource, Index
 
 
@@ -65,15 +65,20 @@ class DirectoryStore:
 
     def _read(self, release: str, name: str) -> bytes:
         if not is_release_id(release):
-            raise NotFound(f"{release!r} is not the name of a release.", hint="See: provision releases list")
+            raise self._no_release(f"{release!r} is not the name of a release.")
         try:
             with translated(self.path(release, name)):
                 return read_small(self.path(release, name))
         except NotFound:
             if not os.path.isdir(self._places.root):
-                hint = "Check the address; is the volume mounted?"
-                raise NotFound(f"There is no store at {self.name}.", hint=hint) from None
-            raise NotFound(f"{self.name} holds no release {release}.", hint="See: provision releases list") from None
+                raise self._absent() from None
+            raise self._no_release(f"{self.name} holds no release {release}.") from None
+
+    def _no_release(self, message: str) -> NotFound:
+        return NotFound(message, hint=f"See: provision releases list --at {self.name}")
+
+    def _absent(self) -> NotFound:
+        return NotFound(f"There is no store at {self.name}.", hint="Check the address; is the volume mounted?")
 
     def active(self) -> str | None:
         """The active release's name, or None. Raises StoreError."""
@@ -101,7 +106,7 @@ class DirectoryStore:
             if not (is_release_id(release) and os.path.isdir(self.path(release))):
                 raise
             size = 0
-        self._folders()
+        self.create()
         doomed = self._places.build(unique(f"removed-{release}"))
         with translated(self.path(release)):
             os.rename(self.path(release), doomed)
@@ -114,7 +119,7 @@ class DirectoryStore:
 
         Raises NotFound, StoreError.
         """
-        self._folders()
+        self.create()
         folder = self._places.build(unique(tree.release_id))
         with translated(folder):
             os.mkdir(folder, 0o700)
@@ -146,11 +151,12 @@ class DirectoryStore:
         return now
 
     def observe(self, tree: Tree) -> Observed:
-        """Everything a planner needs to know; a release that is there is looked at, not written to."""
+        """Everything a planner needs to know; nothing stays written, and nothing at all where no store is yet."""
         damage = self._damage(tree)
         if damage is not None:
             return Observed(not damage, damage, {}, {}, Capabilities(False, False, None))
-        self._folders()
+        if not os.path.isdir(self._places.staging):
+            return Observed(False, (), self._held(tree, Abandoned()), {}, untried(self._places.root))
         self._capabilities, now = probe(self._places)
         left = abandoned(self._places, now)
         self._leftovers = left.partial
@@ -170,7 +176,8 @@ class DirectoryStore:
             return (Finding(Kind.RECORD, RECORD_NAME, "is the record of another tree"),)
         return tuple(filter(None, (checking.inspect(folder, entry) for entry in tree.entries)))
 
-    def _folders(self) -> None:
+    def create(self) -> None:
+        """Make the folders of a store, there already or not. Raises StoreError."""
         with translated(self._places.root):
             os.makedirs(os.path.dirname(self._places.root), exist_ok=True)
             for folder in (self._places.root, self._places.releases, self._places.staging):
@@ -195,7 +202,9 @@ class DirectoryStore:
 
     def build(self, tree: Tree) -> DirectoryBuild:
         """Begin, or take up again, the release of a tree that was just observed."""
-        assert self._capabilities is not None, "observe() comes first"
+        if self._capabilities is None:  # it was observed before there was a store
+            self.create()
+            self._capabilities, _ = probe(self._places)
         return DirectoryBuild(self._places, tree, self._modes, self._capabilities, dict(self._leftovers))
 
     def check(self, record: ReleaseRecord, evidence: Evidence, advance: Advance) -> Iterator[Finding]:
@@ -203,7 +212,9 @@ class DirectoryStore:
         return checking.check(self.path(record.release), record.tree, evidence, advance)
 
     def as_source(self) -> DirectorySource:
-        """The store as somewhere to read locked bytes from."""
+        """The store as somewhere to read locked bytes from. Raises NotFound when there is none."""
+        if not os.path.isdir(self._places.releases):
+            raise self._absent()
         return DirectorySource(self.name, self._index)
 
     def _index(self) -> Index:
