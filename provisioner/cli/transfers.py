@@ -68,7 +68,7 @@ def run(
     from provisioner.layout import tree_of
     from provisioner.ops.documents import open_lock
     from provisioner.ops.execute import Settings
-    from provisioner.ops.transfer import carry_out, prepare, retire_damaged
+    from provisioner.ops.transfer import carry_out, is_damaged, prepare
     from provisioner.ports.store import Modes
     from provisioner.render.tables import transfer_table
     from provisioner.stores.targets import open_store
@@ -78,11 +78,9 @@ def run(
     if how["dry_run"]:
         return show_plan(prepare(document, store), store.name, output)
     with output.watching() as observer:
-        if how["repair"]:
-            retire_damaged(document, store, observer)
         if tree_of(document.lock).release_id not in store.releases():
             store.create()
-        work = prepare(document, store)
+        work = prepare(document, store, anew=how["repair"] and is_damaged(document, store, observer))
         report = carry_out(work, document, store, origins, Settings(how["jobs"]), observer, task)
     before = store.active()
     if how["activate"] and before != report.release:

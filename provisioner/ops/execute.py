@@ -98,7 +98,7 @@ class Execution:
             build.repeat(entry, first)
 
     def _share(self, action: Share, build: Build, entry: TreeEntry) -> None:
-        progress = _Progress(self.observer, entry)
+        progress = _Progress(self.observer, entry, self._cancelled)
         try:
             build.share(entry, action.held, progress.advance)
         except (VerificationFailed, NotFound, StoreError) as error:
@@ -120,27 +120,30 @@ class Execution:
         if not candidates:
             raise NotFound(f"No source holds {entry.origin.repo}: {entry.origin.file.path}.", hint="Add a --from.")
         self.observer(FileStarted(entry.label, entry.size))
+        pulls: list[PatientPull] = []
         for source in candidates[:-1]:
             try:
-                return self._from(source, action, build, entry)
+                return self._from(source, pulls, build, entry)
             except StoreFull:
                 raise
             except (VerificationFailed, NotFound, AccessDenied, Unavailable, StoreError) as error:
                 self.observer(Notice(f"{error} The next source is asked."))
-        return self._from(candidates[-1], action, build, entry)
+        return self._from(candidates[-1], pulls, build, entry)
 
-    def _from(self, source: Source, action: Move, build: Build, entry: TreeEntry) -> None:
+    def _from(self, source: Source, pulls: list[PatientPull], build: Build, entry: TreeEntry) -> None:
+        """One attempt; `pulls` are those of the entry so far, this one among them afterwards."""
         assert entry.origin is not None
-        progress = _Progress(self.observer, entry)
+        progress = _Progress(self.observer, entry, self._cancelled)
         pull = PatientPull(source, entry.origin, self._settings.patience, self.observer, self._cancelled)
+        pulls.append(pull)
         connections = self._connections if entry.size >= LARGE and source.is_remote else 1
         try:
             build.put(entry, pull, progress.advance, connections)
         except BaseException:
             progress.take_back()
             raise
-        resumed = max(entry.size - pull.bytes, 0)
-        self._tally.add(moved=pull.bytes, resumed=resumed, origin=source.name, size=pull.bytes)
+        moved = sum(one.bytes for one in pulls)
+        self._tally.add(moved=moved, resumed=max(entry.size - moved, 0), origin=source.name, size=pull.bytes)
         self.observer(FileDone(entry.label, entry.size, "moved", source.name))
 
 
@@ -158,10 +161,14 @@ def _with_content(entry: TreeEntry, entries: tuple[TreeEntry, ...]) -> TreeEntry
 class _Progress:
     """Reports the bytes of one file, and takes them back when they were for nothing."""
 
-    def __init__(self, observer: Observer, entry: TreeEntry) -> None:
+    def __init__(self, observer: Observer, entry: TreeEntry, cancelled: threading.Event) -> None:
         self._observer, self._entry, self._bytes = observer, entry, 0
+        self._cancelled = cancelled
 
     def advance(self, count: int) -> None:
+        """Count; the hashing of a large file is also where a failure elsewhere is noticed. Raises Cancelled."""
+        if self._cancelled.is_set():
+            raise Cancelled
         self._bytes += count
         self._observer(Advanced(self._entry.label, count))
 

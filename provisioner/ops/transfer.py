@@ -42,13 +42,13 @@ class TransferReport:
     origins: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def prepare(document: LockDocument, store: Store) -> Plan:
-    """What has to happen to the store; nothing of it happens.
+def prepare(document: LockDocument, store: Store, anew: bool = False) -> Plan:
+    """What has to happen to the store; nothing of it happens. With `anew` the release is made again though it is there.
 
     Raises VerificationFailed when the release is there but damaged, StoreError when the store cannot be written.
     """
     tree = tree_of(document.lock)
-    observed = store.observe(tree)
+    observed = store.observe(tree, anew)
     if observed.damage:
         first = observed.damage[0]
         raise VerificationFailed(
@@ -56,26 +56,22 @@ def prepare(document: LockDocument, store: Store) -> Plan:
             + (f", and {len(observed.damage) - 1} more." if len(observed.damage) > 1 else "."),
             hint=f"See all of it: provision verify --at {store.name}; mend it by running this again with --repair.",
         )
-    return plan(tree, observed)
+    return plan(tree, observed, anew)
 
 
-def retire_damaged(document: LockDocument, store: Store, observer: Observer = silent) -> bool:
-    """Take the lock's release out of sight when, every byte read, it is not whole; whether it was so.
-
-    Its good files are used again by the next build. Raises StoreError.
-    """
+def is_damaged(document: LockDocument, store: Store, observer: Observer = silent) -> bool:
+    """Whether the lock's release is there but, every byte read, not whole. Raises StoreError."""
     tree = tree_of(document.lock)
     if tree.release_id not in store.releases():
         return False
     try:
         report = verify(store, tree.release_id, document.lock, Evidence.REHASHED, observer)
-        if report.ok:
-            return False
-        observer(Notice(f"Release {report.release} is damaged and is made anew: {len(report.findings)} findings."))
     except NotFound:
         observer(Notice(f"Release {tree.release_id} has no record and is made anew."))
-    store.retire(tree)
-    return True
+        return True
+    if not report.ok:
+        observer(Notice(f"Release {report.release} is damaged and is made anew: {len(report.findings)} findings."))
+    return not report.ok
 
 
 def carry_out(
@@ -159,14 +155,14 @@ def _still_missing(work: Plan, document: LockDocument, store: Store, tally: Tall
 
 
 def _build(work: Plan, document: LockDocument, store: Store, execution: Execution) -> None:
-    build = store.build(work.tree)
+    build = store.build(work.tree, work.replaces)
     try:
         execution.run(work, build)
         created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if not build.publish(ReleaseRecord(work.tree, document.digest, created), document.text):
             execution.observer(Notice("Another run published this release first; its bytes were verified by it."))
     except ProvisionError as error:
-        if not _is_published(store, work):
+        if work.replaces or not _is_published(store, work):
             raise
         execution.observer(Notice(f"Another run published this release while this one stopped: {error}"))
     finally:

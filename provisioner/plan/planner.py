@@ -44,12 +44,14 @@ class Plan:
 
     Attributes:
         repeats_cost: whether a second path of equal bytes takes room (no hard links).
+        replaces: whether a release that is there, but damaged, goes when the new one comes.
     """
 
     tree: Tree
     actions: tuple[Action, ...]
     repeats_cost: bool = False
     free: int | None = None
+    replaces: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -99,14 +101,14 @@ def _size(action: Action) -> int:
     return action.entries[0].size
 
 
-def plan(tree: Tree, observed: Observed) -> Plan:
+def plan(tree: Tree, observed: Observed, replaces: bool = False) -> Plan:
     """The plan that brings a store from what was observed to the tree."""
     repeats_cost, free = not observed.capabilities.hard_links, observed.capabilities.free
     if observed.published:
         return Plan(tree, (), repeats_cost, free)
     actions = [_action(digest, entries, observed) for digest, entries in tree.by_digest().items()]
     actions.sort(key=_size, reverse=True)
-    return Plan(tree, tuple(actions), repeats_cost, free)
+    return Plan(tree, tuple(actions), repeats_cost, free, replaces)
 
 
 def _action(digest: Digest, entries: tuple[TreeEntry, ...], observed: Observed) -> Action:

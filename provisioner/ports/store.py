@@ -125,7 +125,7 @@ class Store(Protocol):
         ...
 
     def activate(self, release: str) -> None:
-        """Make a release the active one. Raises NotFound."""
+        """Make a release the active one. Raises NotFound, VerificationFailed."""
         ...
 
     def remove(self, release: str) -> int:
@@ -136,20 +136,16 @@ class Store(Protocol):
         """Delete what dead runs left behind, of one release or of all; the names of it."""
         ...
 
-    def retire(self, tree: Tree) -> None:
-        """Turn a damaged release back into an unfinished one, whose good files the next build takes."""
-        ...
-
     def create(self) -> None:
         """Make the store ready to be written, there already or not. Raises StoreError."""
         ...
 
-    def observe(self, tree: Tree) -> Observed:
-        """Everything a planner needs to know. Raises StoreError when the store cannot be written."""
+    def observe(self, tree: Tree, anew: bool = False) -> Observed:
+        """Everything a planner needs to know; with `anew` as if its release were not there. Raises StoreError when the store cannot be written."""
         ...
 
-    def build(self, tree: Tree) -> Build:
-        """Begin, or take up again, the release of a tree."""
+    def build(self, tree: Tree, replaces: bool = False) -> Build:
+        """Begin, or take up again, the release of a tree; `replaces` one that is there but damaged."""
         ...
 
     def check(self, record: ReleaseRecord, evidence: Evidence, advance: Advance) -> Iterator[Finding]:

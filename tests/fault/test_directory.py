@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import StoreError, StoreFull
+from provisioner.errors import NotFound, StoreError, StoreFull
 from provisioner.model import Layout, LockedFile
 from provisioner.ops.releases import status
-from provisioner.ops.transfer import retire_damaged
+from provisioner.ops.transfer import is_damaged
 from provisioner.ports.source import Stream
 from provisioner.ports.store import Modes
 from provisioner.report import Evidence
@@ -42,7 +42,7 @@ def test_no_room_is_noticed_before_the_first_byte(mounted: Mount) -> None:
     backend, source = DirectoryBackend(mounted(size="2m") / "store"), MemorySource(BIG)
     with pytest.raises(StoreFull, match=r"(\d+) are missing") as caught:
         transfer(document(BIG), backend.open(), source)
-    free = os.statvfs(backend.root)
+    free = os.statvfs(backend.root.parent)
     wanted = sum(len(data) for data in BIG.content.values())
     assert caught.value.missing is not None
     assert abs(caught.value.missing - (wanted - free.f_bavail * free.f_frsize)) < 64 * 1024
@@ -399,9 +399,9 @@ def test_a_damaged_release_can_be_mended(backend: DirectoryBackend, damage: str)
             backend.delete(release, "release.json")
         case "lock":
             backend.overwrite(release, "models.lock", b"version = 1\n")
-    assert retire_damaged(document(made), backend.open())
+    assert is_damaged(document(made), backend.open())
     source = MemorySource(made)
-    run = transfer(document(made), backend.open(), source)
+    run = transfer(document(made), backend.open(), source, anew=True)
     assert run.report.changed
     moved = {"model.safetensors"} if damage in ("flipped bit", "size", "missing") else set()
     assert {name for name, _, _ in source.asked} == moved
@@ -412,11 +412,19 @@ def test_a_damaged_release_can_be_mended(backend: DirectoryBackend, damage: str)
 
 def test_a_whole_release_is_not_made_anew(backend: DirectoryBackend) -> None:
     made = small()
-    assert not retire_damaged(document(made), backend.open())
+    assert not is_damaged(document(made), backend.open())
+    transfer(document(made), backend.open(), MemorySource(made))
+    assert not is_damaged(document(made), backend.open())
+
+
+def test_a_repair_that_fails_leaves_the_release_where_it_was(backend: DirectoryBackend) -> None:
+    made = small()
     release = transfer(document(made), backend.open(), MemorySource(made)).report.release
-    before = backend.path(release).stat()
-    assert not retire_damaged(document(made), backend.open())
-    assert backend.path(release).stat().st_ino == before.st_ino
+    backend.overwrite(release, snapshot(made, "model.safetensors"), b"")
+    with pytest.raises(NotFound, match="No source holds"):
+        transfer(document(made), backend.open(), anew=True)
+    assert backend.open().releases() == (release,)
+    assert findings(backend.open(), release) == {snapshot(made, "model.safetensors"): "size"}
 
 
 # Another file system below

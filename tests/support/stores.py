@@ -95,11 +95,16 @@ class Run:
 
 
 def transfer(
-    document: LockDocument, store: Store, *sources: Source, events: list[Event] | None = None, jobs: int = 4
+    document: LockDocument,
+    store: Store,
+    *sources: Source,
+    events: list[Event] | None = None,
+    jobs: int = 4,
+    anew: bool = False,
 ) -> Run:
     """What `provision fetch` does, quick to lose its patience."""
     seen: list[Event] = [] if events is None else events
-    work = prepare(document, store)
+    work = prepare(document, store, anew)
     return Run(carry_out(work, document, store, sources, Settings(jobs, QUICK), seen.append), seen)
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from provisioner.errors import StoreError, VerificationFailed
+from provisioner.errors import Unavailable, VerificationFailed
 from provisioner.model import Digest, Tree, TreeEntry
 from provisioner.ports.store import Advance, Capabilities, Held, Modes, Pull
 from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump
 from provisioner.stores.directory import owner
-from provisioner.stores.directory.copying import check_file, copy_file, link
+from provisioner.stores.directory.copying import check_file, copy_file, inside, link, require_same
 from provisioner.stores.directory.files import (
     create,
     make_folder,
@@ -25,11 +24,11 @@ from provisioner.stores.directory.files import (
     write_all,
 )
 from provisioner.stores.directory.partial import Leftover, Partial
-from provisioner.stores.directory.places import EXPECTED, OWNER, PARTIAL, TREE, Places
+from provisioner.stores.directory.places import EXPECTED, OWNER, PARTIAL, SEALED, TREE, Places
 from provisioner.stores.directory.receive import receive
+from provisioner.stores.directory.removal import discard, retire
 
 SYNC_THREADS = 8
-COPY = ".copy"
 
 
 class DirectoryBuild:
@@ -46,6 +45,7 @@ class DirectoryBuild:
         modes: Modes,
         capabilities: Capabilities,
         leftovers: dict[Digest, Leftover],
+        replaces: bool = False,
     ) -> None:
         self._places = places
         self._tree = tree
@@ -53,7 +53,7 @@ class DirectoryBuild:
         self._can = capabilities
         self._leftovers = leftovers
         self._folder = places.build(unique(tree.release_id))
-        self._beat = 0.0
+        self._replaces = replaces
         self._published = False
         try:
             with translated(self._folder):
@@ -61,6 +61,7 @@ class DirectoryBuild:
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        self._heartbeat = owner.Heartbeat(os.path.join(self._folder, OWNER))
 
     def _prepare(self) -> None:
         os.mkdir(self._folder, 0o700)
@@ -68,13 +69,12 @@ class DirectoryBuild:
         record = dump(ReleaseRecord(self._tree, self._tree.digest))
         replace_file(os.path.join(self._folder, EXPECTED), record, None)
         os.mkdir(os.path.join(self._folder, PARTIAL))
-        for folder in self._folders():
+        for folder in self._folders(os.path.join(self._folder, TREE)):
             make_folder(folder, self._modes.folder if self._can.chmod else None)
 
-    def _folders(self) -> list[str]:
-        """Every folder of the tree, outermost first."""
+    def _folders(self, top: str) -> list[str]:
+        """Every folder of the tree at `top`, outermost first."""
         inner = {parent for entry in self._tree.entries for parent in entry.path.parents}
-        top = os.path.join(self._folder, TREE)
         return [top, *(os.path.join(top, parent) for parent in sorted(inner))]
 
     def _path(self, entry: TreeEntry) -> str:
@@ -83,25 +83,12 @@ class DirectoryBuild:
     def _partial(self, entry: TreeEntry) -> str:
         return os.path.join(self._folder, PARTIAL, entry.sha256)
 
-    def _ticking(self, advance: Advance) -> Advance:
-        """Show other processes that this one lives, as long as bytes flow."""
-
-        def tick(count: int) -> None:
-            advance(count)
-            now = time.monotonic()
-            if now - self._beat > owner.BEAT_SECONDS:
-                self._beat = now
-                with suppress(OSError):
-                    os.utime(os.path.join(self._folder, OWNER))
-
-        return tick
-
     def put(self, entry: TreeEntry, pull: Pull, advance: Advance, connections: int) -> None:
         """Write an entry from a source. Raises VerificationFailed, StoreError and what the pull raises."""
         with translated(self._path(entry)):
             partial = Partial(self._partial(entry), self._leftovers.pop(entry.sha256, None))
             try:
-                if not self._fill(partial, entry, pull, self._ticking(advance), connections):
+                if not self._fill(partial, entry, pull, advance, connections):
                     partial.discard()
                     raise VerificationFailed(f"The bytes that came for {entry.label} are not the locked ones.")
                 self._finish(partial.fd, partial.path, entry)
@@ -129,42 +116,38 @@ class DirectoryBuild:
 
     def share(self, entry: TreeEntry, held: Held, advance: Advance) -> None:
         """Take an entry from bytes the store has, re-hashed: rename, else link, else copy."""
-        source, tick = os.path.join(self._places.root, held.place), self._ticking(advance)
+        source = inside(self._places.root, held.place)
         with translated(source):
-            if held.movable:
-                self._take(source, entry, tick)
-            elif self._can_link(source):
-                check_file(source, entry, tick)
-                if not link(source, self._path(entry)):
-                    self._copy(source, entry, lambda _: None)
+            if not self._can_link(source) and (not held.movable or os.stat(source).st_nlink > 1):
+                self._copy(source, entry, advance)
+            elif held.movable:
+                self._take(source, entry, advance)
             else:
-                self._copy(source, entry, tick)
+                self._link(source, entry, advance)
 
-    def _take(self, source: str, entry: TreeEntry, tick: Advance) -> None:
-        """From a build that nobody works on: ours first, so that nobody else can take it, then checked."""
-        mine = self._partial(entry)
-        os.rename(source, mine)
-        try:
-            if self._can_link(mine) or os.stat(mine).st_nlink == 1:
-                check_file(mine, entry, tick)
-            else:  # an earlier release has it too, and must keep the mode it has
-                copy_file(mine, mine + COPY, entry, tick)
-                os.replace(mine + COPY, mine)
-        except VerificationFailed:
-            os.unlink(mine)
-            raise
+    def _take(self, source: str, entry: TreeEntry, advance: Advance) -> None:
+        """From a build that nobody works on; hashed before anything is moved."""
+        seen = check_file(source, entry, advance)
+        os.rename(source, self._path(entry))
+        require_same(self._path(entry), seen)
         if self._can.chmod:
-            os.chmod(mine, self._modes.file)
-        os.rename(mine, self._path(entry))
+            os.chmod(self._path(entry), self._modes.file)
+
+    def _link(self, source: str, entry: TreeEntry, advance: Advance) -> None:
+        seen = check_file(source, entry, advance)
+        if link(source, self._path(entry)):
+            require_same(self._path(entry), seen)
+        else:
+            self._copy(source, entry, lambda _: None)
 
     def _can_link(self, source: str) -> bool:
         """A link shares the mode too, and an earlier release must keep the one it has."""
         wanted = self._modes.file
         return self._can.hard_links and (not self._can.chmod or os.stat(source).st_mode & 0o7777 == wanted)
 
-    def _copy(self, source: str, entry: TreeEntry, tick: Advance) -> None:
-        temporary = self._partial(entry)
-        copy_file(source, temporary, entry, tick)
+    def _copy(self, source: str, entry: TreeEntry, advance: Advance) -> None:
+        temporary = unique(self._partial(entry))
+        copy_file(source, temporary, entry, advance)
         if self._can.chmod:
             os.chmod(temporary, self._modes.file)
         os.rename(temporary, self._path(entry))
@@ -190,37 +173,63 @@ class DirectoryBuild:
                 self._copy(self._path(first), entry, lambda _: None)
 
     def publish(self, record: ReleaseRecord, lock_text: bytes) -> bool:
-        """Make the release visible by one rename, durable before and after; False when it was there already."""
+        """Make the release visible by one rename, durable before and after; False when it was there already.
+
+        First the tree gets a name that nobody knows: a process that takes this build for abandoned, because it was
+        paused or its syncs last long, can from then on neither take a file of it nor delete in it.
+        """
         tree, release = os.path.join(self._folder, TREE), self._places.release(record.release)
         with translated(release):
             self._write(os.path.join(tree, LOCK_NAME), lock_text)
             self._write(os.path.join(tree, RECORD_NAME), dump(record))
-            self._check_presence()
-            self._sync()
-            # Some FUSE file systems let a rename replace a folder that is not empty, so look first.
-            first = not os.path.lexists(release) and _rename_folder(tree, release)
+            sealed = os.path.join(self._folder, unique(SEALED))
+            os.rename(tree, sealed)
+            try:
+                self._check_presence(sealed)
+                self._sync(sealed)
+                first = self._appear(sealed, release)
+            except BaseException:
+                with suppress(OSError):  # so that the next run finds the files
+                    os.rename(sealed, tree)
+                raise
             self._published = True
-            if not first:
+            return first
+
+    def _appear(self, sealed: str, release: str) -> bool:
+        displaced = ""
+        # Some FUSE file systems let a rename replace a folder that is not empty, so look first.
+        if os.path.lexists(release):
+            if not self._replaces:
                 return False
-            sync_folder(self._places.releases)
+            displaced = retire(self._places, self._tree)
+        if not _rename_folder(sealed, release):
+            return False
+        sync_folder(self._places.releases)
+        if displaced:
+            discard(self._places, displaced)
         return True
 
-    def _check_presence(self) -> None:
+    def _check_presence(self, top: str) -> None:
         """A build that was taken for abandoned has lost files; better to notice before than after."""
         for entry in self._tree.entries:
-            if os.lstat(self._path(entry)).st_size != entry.size:
-                raise StoreError(f"{self._path(entry)} changed while it was built.", hint="Run again.")
+            try:
+                changed = os.lstat(os.path.join(top, entry.path)).st_size != entry.size
+            except FileNotFoundError:
+                changed = True
+            if changed:
+                raise Unavailable(f"{entry.label} was taken from this build by another run.", hint="Run again.")
 
-    def _sync(self) -> None:
-        extra = [os.path.join(self._folder, TREE, name) for name in (LOCK_NAME, RECORD_NAME)]
+    def _sync(self, top: str) -> None:
+        files = [os.path.join(top, name) for name in (LOCK_NAME, RECORD_NAME, *(e.path for e in self._tree.entries))]
         with ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="sync") as pool:
-            for _ in pool.map(sync, [*map(self._path, self._tree.entries), *extra]):
+            for _ in pool.map(sync, files):
                 pass
-            for _ in pool.map(sync_folder, self._folders()):
+            for _ in pool.map(sync_folder, self._folders(top)):
                 pass
 
     def close(self) -> None:
         """Let go; what was verified stays for the next run unless the release is there."""
+        self._heartbeat.stop()
         if self._published or not self._worth_keeping():
             shutil.rmtree(self._folder, ignore_errors=True)
             return

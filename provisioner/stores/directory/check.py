@@ -73,6 +73,8 @@ def _unreachable(entry: TreeEntry, error: OSError) -> Finding:
 
 def extras(folder: str, tree: Tree) -> Iterator[Finding]:
     """What is in the folder and not in the tree."""
+    if os.path.islink(folder):
+        yield Finding(Kind.WRONG_TYPE, ".", "the release is a symbolic link, not a folder")
     expected = {str(entry.path) for entry in tree.entries} | _OURS
     folders = {parent for entry in tree.entries for parent in entry.path.parents}
     yield from _extras(folder, "", expected, folders)

@@ -11,7 +11,7 @@ from provisioner.errors import NotFound, VerificationFailed
 from provisioner.hashing import hash_range, new_buffer
 from provisioner.model import TreeEntry
 from provisioner.ports.store import Advance
-from provisioner.stores.directory.files import create, write_all
+from provisioner.stores.directory.files import FLUSH, create, write_all
 
 _NO_LINK = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 
@@ -25,13 +25,34 @@ def open_regular(path: str) -> int:
     return fd
 
 
-def check_file(path: str, entry: TreeEntry, advance: Advance) -> None:
-    """Hash a file. Raises VerificationFailed when it is not the locked one."""
+Identity = tuple[int, int]
+
+
+def inside(root: str, place: str) -> str:
+    """The path of a place in a store. Raises NotFound when a symbolic link on the way leads elsewhere."""
+    path = os.path.join(os.path.realpath(root), place)
+    if os.path.realpath(path) != path:
+        raise NotFound(f"{path} is not a file of this store: a symbolic link is on the way.")
+    return path
+
+
+def check_file(path: str, entry: TreeEntry, advance: Advance) -> Identity:
+    """Hash a file; which one it was. Raises VerificationFailed when it is not the locked one."""
     fd = open_regular(path)
     try:
         _compare(path, hash_range(fd, 0, entry.size + 1, advance).hexdigest(), entry)
+        found = os.fstat(fd)
+        return found.st_dev, found.st_ino
     finally:
         os.close(fd)
+
+
+def require_same(path: str, seen: Identity) -> None:
+    """What was linked or renamed must be what was hashed. Raises NotFound; the path is then gone again."""
+    found = os.lstat(path)
+    if (found.st_dev, found.st_ino) != seen:
+        os.unlink(path)
+        raise NotFound(f"{path} was exchanged while it was hashed.")
 
 
 def copy_file(source: str, target: str, entry: TreeEntry, advance: Advance) -> None:
@@ -52,12 +73,15 @@ def copy_file(source: str, target: str, entry: TreeEntry, advance: Advance) -> N
 
 
 def _copy(reader: int, writer: int, size: int, advance: Advance) -> str:
-    digest, buffer, offset = hashlib.sha256(), new_buffer(), 0
+    digest, buffer, offset, flushed = hashlib.sha256(), new_buffer(), 0, 0
     while offset <= size and (count := os.preadv(reader, [buffer[: size + 1 - offset]], offset)):
         digest.update(buffer[:count])
         write_all(writer, buffer[:count], offset)
         offset += count
         advance(count)
+        if offset - flushed >= FLUSH:
+            os.fdatasync(writer)
+            flushed = offset
     return digest.hexdigest()
 
 

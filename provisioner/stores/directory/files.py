@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 
 from provisioner.errors import NotFound, ProvisionError, StoreError, StoreFull, Unavailable
 
+# Dirty pages of a network mount count against a pod's memory (kserve#5162), so they are written out as we go.
+FLUSH = 64 * 2**20
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
 _PASSING = {errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN}

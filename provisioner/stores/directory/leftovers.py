@@ -6,14 +6,15 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from provisioner.errors import InvalidDocument
-from provisioner.model import Digest
+from provisioner.errors import InvalidDocument, NotFound
+from provisioner.model import Digest, Tree
 from provisioner.ports.store import Held
 from provisioner.record import parse
+from provisioner.stores.directory.copying import inside
 from provisioner.stores.directory.files import read_small
 from provisioner.stores.directory.owner import Life, life_of
 from provisioner.stores.directory.partial import Leftover
-from provisioner.stores.directory.places import EXPECTED, PARTIAL, STAGING, TREE, Places
+from provisioner.stores.directory.places import EXPECTED, PARTIAL, SEALED, STAGING, TREE, Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,23 @@ def abandoned(places: Places, now: float) -> Abandoned:
 
 def _add(found: Abandoned, places: Places, name: str, life: Life) -> None:
     folder = places.build(name)
-    for entry in parse(read_small(os.path.join(folder, EXPECTED))).tree.entries:
-        with suppress(OSError):
-            if os.lstat(os.path.join(folder, TREE, entry.path)).st_size == entry.size:
-                held = Held(entry.sha256, entry.size, f"{STAGING}/{name}/{TREE}/{entry.path}", life is not Life.ALIVE)
-                found.files.setdefault(entry.sha256, held)
+    tree = parse(read_small(os.path.join(folder, EXPECTED))).tree
+    for top in os.listdir(folder):
+        # What is sealed is about to be published: unless its process is certainly gone it may only be read.
+        if top == TREE or top.startswith(SEALED + "."):
+            movable = life is Life.DEAD or (life is Life.STALE and top == TREE)
+            _add_files(found, tree, places, f"{STAGING}/{name}/{top}", movable)
     for child in os.listdir(os.path.join(folder, PARTIAL)):
-        with suppress(ValueError):
-            _add_partial(found, Digest(child), Leftover(os.path.join(folder, PARTIAL, child), life is Life.DEAD))
+        with suppress(ValueError, NotFound):
+            path = inside(places.root, f"{STAGING}/{name}/{PARTIAL}/{child}")
+            _add_partial(found, Digest(child), Leftover(path, life is Life.DEAD))
+
+
+def _add_files(found: Abandoned, tree: Tree, places: Places, top: str, movable: bool) -> None:
+    for entry in tree.entries:
+        with suppress(OSError):
+            if os.lstat(os.path.join(places.root, top, entry.path)).st_size == entry.size:
+                found.files.setdefault(entry.sha256, Held(entry.sha256, entry.size, f"{top}/{entry.path}", movable))
 
 
 def _add_partial(found: Abandoned, digest: Digest, leftover: Leftover) -> None:

@@ -1,7 +1,7 @@
 """Whose build is this, and is anybody still working on it?
 
 Locks lie on NFS, SMB and Lustre (huggingface_hub#2399, #2543), so nothing here decides about correctness: a build that
-is wrongly thought to be abandoned loses files it would have published, notices, and ends well.
+is wrongly thought to be abandoned may lose files it would have published; it notices before it publishes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from contextlib import suppress
 from enum import Enum
 
@@ -20,6 +21,24 @@ STALE_SECONDS = 15 * 60.0  # SMB caches attributes for 30 s and more; this is fa
 
 
 GONE = b"{}"  # the content of owner.json once its process has let go
+
+
+class Heartbeat:
+    """Moves the time stamp of owner.json as long as the process runs, whatever it is busy with."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._stopped = threading.Event()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(BEAT_SECONDS):
+            with suppress(OSError):
+                os.utime(self._path)
+
+    def stop(self) -> None:
+        """No more of it."""
+        self._stopped.set()
 
 
 class Life(Enum):
@@ -87,7 +106,8 @@ def _is_gone(owner: object) -> bool:
     """Whether the process let go, or ran here, under this kernel and namespace, and does no more."""
     if not isinstance(owner, dict) or not owner:
         return True
-    here = (_read("/proc/sys/kernel/random/boot_id"), _space())
-    if not all(here) or (owner.get("boot"), owner.get("space")) != here:
+    here = (socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), _space())
+    if not all(here) or (owner.get("host"), owner.get("boot"), owner.get("space")) != here:
         return False
-    return _started(int(owner.get("pid", 0))) != owner.get("started")
+    pid = owner.get("pid")
+    return isinstance(pid, int) and _started(pid) != owner.get("started")

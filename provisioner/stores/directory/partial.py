@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,6 +25,13 @@ class Leftover:
     path: str
     free: bool
 
+    def is_ours(self) -> bool:
+        """Whether it may be written to: a file that a release has too (a second name of it) never."""
+        with suppress(OSError):
+            found = os.lstat(self.path)
+            return self.free and stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        return False
+
     def bytes(self) -> int:
         """How many bytes can be used again."""
         return sum(stop - start for start, stop in self.extents())
@@ -43,7 +51,8 @@ class Partial:
         self.path = path
         self._marks_fd: int | None = None
         # It is there when another source failed before, in this same build.
-        if os.path.lexists(path) or (leftover is not None and leftover.free and _take(leftover, path)):
+        if os.path.lexists(path) or (leftover is not None and leftover.is_ours() and _take(leftover, path)):
+            os.chmod(path, 0o600)  # it may have been killed after it got its read-only mode
             self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             return
         self.fd = create(path)

@@ -13,6 +13,8 @@ EXPECTED = "expected.json"
 OWNER = "owner.json"
 TREE = "tree"
 PARTIAL = "partial"
+SEALED = "sealed"
+REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)

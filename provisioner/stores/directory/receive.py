@@ -15,11 +15,8 @@ from queue import Empty, SimpleQueue
 from provisioner.hashing import hash_range, new_buffer
 from provisioner.ports.source import RangesIgnored
 from provisioner.ports.store import Advance, Pull
-from provisioner.stores.directory.files import write_all
+from provisioner.stores.directory.files import FLUSH, write_all
 from provisioner.stores.directory.partial import SEGMENT, Partial
-
-# Dirty pages of a network mount count against a pod's memory (kserve#5162), so they are written out as we go.
-FLUSH = 64 * 2**20
 
 
 def receive(partial: Partial, size: int, pull: Pull, advance: Advance, connections: int) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 
-from provisioner.errors import InvalidDocument, NotFound, ProvisionError
+from provisioner.errors import InvalidDocument, NotFound, Problem, ProvisionError, VerificationFailed
 from provisioner.model import Digest, Tree
 from provisioner.ports.store import Advance, Capabilities, Held, Modes, Observed
-from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump, is_release_id, parse
+from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, is_release_id, parse
 from provisioner.report import Evidence, Finding, Kind
 from provisioner.stores.directory import check as checking
 from provisioner.stores.directory import owner
@@ -18,8 +17,9 @@ from provisioner.stores.directory.build import DirectoryBuild
 from provisioner.stores.directory.files import make_folder, read_small, replace_file, sync_folder, translated, unique
 from provisioner.stores.directory.leftovers import Abandoned, abandoned
 from provisioner.stores.directory.partial import Leftover
-from provisioner.stores.directory.places import EXPECTED, OWNER, STAGING, TREE, Places
+from provisioner.stores.directory.places import RELEASES, REMOVED, STAGING, Places
 from provisioner.stores.directory.probe import probe, untried
+from provisioner.stores.directory.removal import discard
 from provisioner.stores.directory.source import DirectorySource, Index
 
 
@@ -57,7 +57,10 @@ class DirectoryStore:
     def record(self, release: str) -> ReleaseRecord:
         """The record of a release. Raises NotFound, InvalidDocument, StoreError."""
         path = self.path(release, RECORD_NAME)
-        return parse(self._read(release, RECORD_NAME), path)
+        record = parse(self._read(release, RECORD_NAME), path)
+        if record.release != release:
+            raise InvalidDocument(path, (Problem("release", f"is the record of {record.release}"),))
+        return record
 
     def lock_text(self, release: str) -> bytes:
         """The lock a release was built from. Raises NotFound, StoreError."""
@@ -90,8 +93,15 @@ class DirectoryStore:
         return text if is_release_id(text) else None
 
     def activate(self, release: str) -> None:
-        """Make a release the active one, atomically. Raises NotFound, StoreError."""
-        self.record(release)
+        """Make a release the active one, atomically.
+
+        Raises NotFound, StoreError, and VerificationFailed for one that is not complete by its record and sizes.
+        """
+        if damage := self._damage(self.record(release).tree):
+            raise VerificationFailed(
+                f"Release {release} is damaged: {damage[0].path}: {damage[0].kind}, {damage[0].detail}.",
+                hint=f"See all of it with: provision verify --release {release} --at {self.name}",
+            )
         with translated(self._places.current):
             replace_file(self._places.current, f"{release}\n".encode(), self._modes.file if self._chmods() else None)
 
@@ -107,26 +117,10 @@ class DirectoryStore:
                 raise
             size = 0
         self.create()
-        doomed = self._places.build(unique(f"removed-{release}"))
         with translated(self.path(release)):
-            os.rename(self.path(release), doomed)
+            discard(self._places, self.path(release))
             sync_folder(self._places.releases)
-            shutil.rmtree(doomed)
         return size
-
-    def retire(self, tree: Tree) -> None:
-        """Turn a damaged release back into an unfinished one, whose good files the next build takes.
-
-        Raises NotFound, StoreError.
-        """
-        self.create()
-        folder = self._places.build(unique(tree.release_id))
-        with translated(folder):
-            os.mkdir(folder, 0o700)
-            replace_file(os.path.join(folder, EXPECTED), dump(ReleaseRecord(tree, tree.digest)), None)
-            replace_file(os.path.join(folder, OWNER), owner.GONE, None)
-            os.rename(self.path(tree.release_id), os.path.join(folder, TREE))
-            sync_folder(self._places.releases)
 
     def sweep(self, release: str | None = None) -> tuple[str, ...]:
         """Delete what dead runs left behind, of one release or of all; the names of it. Raises StoreError."""
@@ -134,13 +128,21 @@ class DirectoryStore:
         with suppress(NotFound), translated(self._places.staging):
             now = self._clock()
             for name in sorted(os.listdir(self._places.staging)):
-                path = self._places.build(name)
-                if release is not None and not name.startswith(f"{release}."):
-                    continue
-                if os.path.isdir(path) and owner.life_of(path, now) is not owner.Life.ALIVE:
-                    shutil.rmtree(path, ignore_errors=True)
+                if (release is None or name.startswith(f"{release}.")) and self._sweep(name, now):
                     gone.append(f"{STAGING}/{name}")
         return tuple(gone)
+
+    def _sweep(self, name: str, now: float) -> bool:
+        path = self._places.build(name)
+        if not name.startswith(REMOVED) and owner.life_of(path, now) is owner.Life.ALIVE:
+            return False
+        with suppress(OSError):  # another sweep was quicker
+            if os.path.isdir(path) and not os.path.islink(path):
+                discard(self._places, path)
+            else:
+                os.unlink(path)
+            return True
+        return False
 
     def _clock(self) -> float:
         """The file system's own time: a server's clock may differ from ours."""
@@ -150,9 +152,12 @@ class DirectoryStore:
         os.unlink(path)
         return now
 
-    def observe(self, tree: Tree) -> Observed:
-        """Everything a planner needs to know; nothing stays written, and nothing at all where no store is yet."""
-        damage = self._damage(tree)
+    def observe(self, tree: Tree, anew: bool = False) -> Observed:
+        """Everything a planner needs to know; nothing stays written, and nothing at all where no store is yet.
+
+        With `anew` as if the release of the tree were not there, but for the bytes that it holds.
+        """
+        damage = None if anew else self._damage(tree)
         if damage is not None:
             return Observed(not damage, damage, {}, {}, Capabilities(False, False, None))
         if not os.path.isdir(self._places.staging):
@@ -182,14 +187,21 @@ class DirectoryStore:
             os.makedirs(os.path.dirname(self._places.root), exist_ok=True)
             for folder in (self._places.root, self._places.releases, self._places.staging):
                 make_folder(folder, self._modes.folder)
+            for folder in (self._places.root, os.path.dirname(self._places.root)):
+                with suppress(PermissionError):  # a folder above may be of somebody else, and then it was there
+                    sync_folder(folder)
 
     def _held(self, tree: Tree, left: Abandoned) -> dict[Digest, Held]:
-        """Unfinished builds first: their files can be had without a copy."""
+        """Unfinished builds first: their files can be had without a copy. Last the release itself, if it is damaged."""
         wanted = {entry.sha256 for entry in tree.entries}
         found = {digest: held for digest, held in left.files.items() if digest in wanted}
         for digest, place, size in self._released():
             if digest in wanted and digest not in found:
                 found[digest] = Held(digest, size, place)
+        for entry in tree.entries:
+            place = f"{RELEASES}/{tree.release_id}/{entry.path}"
+            if entry.sha256 not in found and os.path.lexists(os.path.join(self._places.root, place)):
+                found[entry.sha256] = Held(entry.sha256, entry.size, place)
         return found
 
     def _released(self) -> Iterator[tuple[Digest, str, int]]:
@@ -200,12 +212,12 @@ class DirectoryStore:
                 for entry in self.record(release).tree.entries:
                     yield entry.sha256, f"releases/{release}/{entry.path}", entry.size
 
-    def build(self, tree: Tree) -> DirectoryBuild:
-        """Begin, or take up again, the release of a tree that was just observed."""
+    def build(self, tree: Tree, replaces: bool = False) -> DirectoryBuild:
+        """Begin, or take up again, the release of a tree that was just observed; `replaces` a damaged one."""
         if self._capabilities is None:  # it was observed before there was a store
             self.create()
             self._capabilities, _ = probe(self._places)
-        return DirectoryBuild(self._places, tree, self._modes, self._capabilities, dict(self._leftovers))
+        return DirectoryBuild(self._places, tree, self._modes, self._capabilities, dict(self._leftovers), replaces)
 
     def check(self, record: ReleaseRecord, evidence: Evidence, advance: Advance) -> Iterator[Finding]:
         """Compare a release with a record, each finding as soon as it is known."""
