@@ -1,4 +1,4 @@
-"""What a file system can do, found by trying: an errno alone does not tell (docs/design.md)."""
+"""What a file system can do, found by trying: an errno alone does not tell."""
 
 from __future__ import annotations
 
