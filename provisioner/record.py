@@ -62,7 +62,7 @@ def parse(text: bytes, name: str = RECORD_NAME) -> ReleaseRecord:
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']!r} is not known to this version")
         record = _record(data)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise _invalid(name, f"not a release record: {error}") from None
     if (record.tree.digest, record.release) != (data["tree"], data["release"]):
         raise _invalid(name, "its tree digest is not the digest of its list of files")
@@ -70,10 +70,16 @@ def parse(text: bytes, name: str = RECORD_NAME) -> ReleaseRecord:
 
 
 def _record(data: dict[str, Any]) -> ReleaseRecord:
-    entries = [TreeEntry(RelPath(f["path"]), int(f["size"]), Digest(f["sha256"])) for f in data["files"]]
+    entries = [TreeEntry(RelPath(f["path"]), _size(f["size"]), Digest(f["sha256"])) for f in data["files"]]
     if len({entry.path for entry in entries}) != len(entries):
         raise ValueError("a path appears twice")
     return ReleaseRecord(Tree.of(entries), Digest(data["lock"]), str(data["created"]), str(data["tool"]))
+
+
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("a size is not a number of bytes")
+    return value
 
 
 def _invalid(name: str, message: str) -> InvalidDocument:

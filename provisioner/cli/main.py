@@ -11,7 +11,9 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.lazy import LazyGroup
-from provisioner.errors import Interrupted, ProvisionError, StoreError, UsageError
+from provisioner.errors import Interrupted, ProvisionError, UsageError
+
+BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell says it of any command whose reader went away
 
 # Command -> what it does. The texts stand here too so that `--help` imports no command; a test keeps them equal.
 SECTIONS = {
@@ -86,7 +88,7 @@ def main() -> NoReturn:
         code = report(error, chosen["json"])
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails again at exit
-        code = StoreError.exit_code
+        code = BROKEN_PIPE
     sys.exit(code)
 
 

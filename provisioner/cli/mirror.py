@@ -51,8 +51,7 @@ def command(
         from provisioner.sources.hub import HubSource
         from provisioner.stores.targets import open_store
 
-        local = store or default_store()
-        chain = origins or ((local, "hub") if os.path.isdir(local) else ("hub",))
+        chain = origins or ((local, "hub") if os.path.isdir(local := store or default_store()) else ("hub",))
         return [HubSource(endpoint) if name == "hub" else open_store(name).as_source() for name in chain]
 
     run("mirror", lock, to, sources, how, output)

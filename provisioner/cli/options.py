@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from provisioner.cli.lazy import flag_of
+
 if TYPE_CHECKING:
     from provisioner.render.output import Output
 
@@ -15,13 +17,30 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def default_store() -> str:
-    """The local store: under the user's data folder, as the XDG base directories say."""
+    """The local store: under the user's data folder, as the XDG base directories say.
+
+    Raises UsageError where there is neither HOME nor an entry for the user, as a pod may run.
+    """
     base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    if base.startswith("~"):
+        from provisioner.errors import UsageError
+
+        raise UsageError("This user has no home folder to keep a store in.", hint="Give --store, or set HOME.")
     return os.path.join(base, "model-provisioner")
+
+
+class _Shared(click.Option):
+    """An option of several commands: the variable of one command is stronger than the variable of all."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """The value in PROVISION_COMMAND_OPTION, else in the variables of all commands."""
+        own = f"{ctx.auto_envvar_prefix}_{flag_of(self).upper()}"
+        return os.environ.get(own) or super().resolve_envvar_value(ctx)
 
 
 lock_option: Decorator = click.option(
     "--lock",
+    cls=_Shared,
     metavar="FILE",
     default="models.lock",
     show_default=True,
@@ -30,8 +49,8 @@ lock_option: Decorator = click.option(
 )
 store_option: Decorator = click.option(
     "--store",
+    cls=_Shared,
     metavar="DIR",
-    default=default_store,
     envvar="PROVISION_STORE",
     help="The local store.  [default: ~/.local/share/model-provisioner]",
 )
@@ -42,6 +61,7 @@ at_option: Decorator = click.option(
 )
 endpoint_option: Decorator = click.option(
     "--endpoint",
+    cls=_Shared,
     metavar="URL",
     envvar=["PROVISION_ENDPOINT", "HF_ENDPOINT"],
     help="The Hub.  [default: HF_ENDPOINT or https://huggingface.co]",
@@ -74,7 +94,7 @@ def _output(as_json: bool, quiet: bool, verbose: int) -> Output:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     # Their debug lines hold URLs with signatures; ours say what is needed.
-    for library in ("urllib3", "httpx", "httpcore", "huggingface_hub"):
+    for library in ("urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.WARNING)
     if (chosen := click.get_current_context().find_object(dict)) is not None:
         chosen["json"] = as_json  # for a failure later on

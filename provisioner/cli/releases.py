@@ -27,9 +27,9 @@ def command() -> None:
 
 
 def _open(at: str | None, store: str | None) -> Store:
-    from provisioner.stores.targets import open_store
+    from provisioner.stores.targets import require_store
 
-    return open_store(at or store or default_store())
+    return require_store(at or store or default_store())
 
 
 @command.command("list", short_help="What a store holds, newest first.")

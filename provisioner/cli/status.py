@@ -31,9 +31,10 @@ def command(ctx: click.Context, at: str | None, store: str | None, lock: str, ch
     from provisioner.ops.documents import read_lock
     from provisioner.ops.releases import status
     from provisioner.render.tables import status_table
-    from provisioner.stores.targets import open_store
+    from provisioner.stores.targets import require_store
 
-    result = status(open_store(at or store or default_store()), read_lock(lock).lock)
+    held = read_lock(lock).lock
+    result = status(require_store(at or store or default_store()), held)
     output.result(asdict(result) | {"up_to_date": result.up_to_date}, lambda: status_table(result))
     if check and not result.up_to_date:
         ctx.exit(3)

@@ -22,7 +22,7 @@ def parse(text: bytes, name: str = "models.lock") -> Lock:
     if (version := data.get("version", VERSION)) != VERSION or isinstance(version, bool):
         raise InvalidDocument(
             name,
-            (Problem("version", f"{version!r} is not known; this tool reads version {VERSION}"),),
+            (Problem("version", f"{_shown(version)} is not known; this tool reads version {VERSION}"),),
             hint="Use a newer model-provisioner.",
         )
     lock = _validated(data, name)
@@ -36,8 +36,15 @@ def _toml(text: bytes, name: str) -> dict[str, Any]:
         raise InvalidDocument(name, (Problem("", f"larger than {MAX_BYTES} bytes"),))
     try:
         return tomllib.loads(text.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:  # a number of 5,000 digits is a ValueError
         raise InvalidDocument(name, (Problem("", f"not TOML: {error}"),)) from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:100]
+    except ValueError:  # a hexadecimal number too long to be written in decimal
+        return "a number of thousands of digits"
 
 
 def _validated(data: dict[str, Any], name: str) -> Lock:
@@ -78,8 +85,17 @@ def _clashes(lock: Lock) -> Iterator[Problem]:
         for key in ("layouts", "include", "exclude"):
             if len(set(values := getattr(model, key))) != len(values):
                 yield Problem(f"models[{index}].{key}", "the same value twice")
+        if _meets_main(model):
+            yield Problem(f"models[{index}].revision", f"{str(model.revision)!r} collides with refs/main")
     yield from _repeated(lock, "repo", lambda model: model.repo.lower())
     yield from _repeated(lock, "layouts", _flat_name)
+
+
+def _meets_main(model: Model) -> bool:
+    """Every Hub cache has refs/main beside the revision that was asked for."""
+    if set(model.layouts) <= {Layout.FLAT} or model.revision in ("main", str(model.commit)):
+        return False
+    return model.revision.lower().partition("/")[0] == "main"
 
 
 def _flat_name(model: Model) -> str | None:

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+from provisioner.errors import Unavailable
+
 Item = TypeVar("Item")
 
 FIRST = 4  # threads to begin with
@@ -33,7 +35,10 @@ class Crew(Generic[Item]):
         self._looked = (time.monotonic(), time.process_time())
 
     def run(self, items: Iterable[Item]) -> tuple[BaseException, ...]:
-        """Work through the items in order; the failures, the first of which stopped the rest."""
+        """Work through the items in order; the failures, the first of which stopped the rest.
+
+        Raises Unavailable when not even one thread can be started.
+        """
         self._items.extend(items)
         try:
             with self._changed:
@@ -57,9 +62,15 @@ class Crew(Generic[Item]):
         count = min(count, self._most - len(self._threads), len(self._items))
         for _ in range(count):
             thread = threading.Thread(target=self._labour, daemon=True, name=f"transfer-{len(self._threads)}")
-            self._threads.append(thread)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the limit of processes (a pod's pids): go on with those that run
+                self._most = len(self._threads)
+                if not self._threads:
+                    raise Unavailable("No thread can be started.", hint="Raise the limit of processes.") from error
+                return
+            self._threads.append(thread)  # it waits for the lock before it looks at anything
             self._busy += 1
-            thread.start()
 
     def _labour(self) -> None:
         try:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
-from provisioner.errors import InvalidDocument, NotFound, PolicyRefused, StoreError
+from provisioner.errors import InvalidDocument, NotFound, PolicyRefused, Problem, StoreError
 from provisioner.lockfile import dump, parse
 from provisioner.model import Digest, Lock
 from provisioner.rules.policy import policy_problems
@@ -47,6 +47,10 @@ def open_lock(path: str) -> LockDocument:
     Raises NotFound, StoreError, InvalidDocument, PolicyRefused.
     """
     document = read_lock(path)
+    if not document.lock.models:
+        raise InvalidDocument(
+            path, (Problem("models", "there are none"),), hint="Add one with: provision lock add ORG/NAME"
+        )
     policy = tuple(chain.from_iterable(map(policy_problems, document.lock.models)))
     if policy:
         raise PolicyRefused(path, policy, hint="Allow it by name in the lock, or choose other files.")

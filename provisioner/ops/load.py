@@ -19,6 +19,8 @@ from provisioner.model import Layout, Lock, Model
 from provisioner.report import Finding, Kind, VerifyReport
 from provisioner.rules.loaders import Library, library_of
 
+LOAD_SECONDS = 600.0  # for one model; the largest load in a few minutes from a slow volume
+
 # What a child needs from our environment; no token and no cache folder of the user is among it.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "OMP_NUM_THREADS", "PYTHONWARNINGS")
 
@@ -102,9 +104,13 @@ def _environment(lock: Lock, model: Model, layout: Layout, root: str, scratch: s
 
 def _run(library: str, task: dict[str, Any], env: dict[str, str], process: dict[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-m", "provisioner.loading", library]
-    done = subprocess.run(
-        command, input=json.dumps(task), env=env, text=True, capture_output=True, check=False, **process
-    )
+    process = {"timeout": LOAD_SECONDS} | process
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(task), env=env, text=True, capture_output=True, check=False, **process
+        )
+    except subprocess.TimeoutExpired as error:
+        return {"ok": False, "detail": f"did not load within {error.timeout:g} s"}
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from provisioner.errors import InvalidDocument, InvalidInput, PolicyRefused
 from provisioner.model import Layout, Model, RelPath, RepoId, Revision
@@ -80,9 +81,9 @@ def lock_model(request: Request, hub: Hub, before: Model | None = None) -> Locke
     files = SmallFiles(hub, snapshot, known_digests(before))
     paths = frozenset(file.path for file in snapshot.files)
     # With code first: only the documents of what may be taken are worth reading, and they say whether code is.
-    files.read_documents(_choose(request, paths, code=True).files)
+    files.read_documents(_choose(request, paths, snapshot.unsafe, code=True).files)
     asked = code_of(files.documents, request.repo)
-    choice = _choose(request, paths, code=bool(asked.modules))
+    choice = _choose(request, paths, snapshot.unsafe, code=bool(asked.modules))
     documents = {path: data for path, data in files.documents.items() if path in choice.files}
     model = _model(request, snapshot, files, choice)
     code = code_of(documents, request.repo)
@@ -90,11 +91,19 @@ def lock_model(request: Request, hub: Hub, before: Model | None = None) -> Locke
     return Locked(model, choice, _needs(model, code), _notices(request, snapshot, choice, code))
 
 
-def _choose(request: Request, paths: frozenset[RelPath], *, code: bool) -> Choice:
+def _choose(request: Request, paths: frozenset[RelPath], unsafe: tuple[tuple[str, str], ...], *, code: bool) -> Choice:
     try:
         choice = choose(paths, request.include, request.exclude, code=code)
+        listed = cast("tuple[RelPath, ...]", (*paths, *(name for name, _ in unsafe)))  # names are only compared
+        everything = choose(listed, request.include, request.exclude, code=code)
     except InvalidInput as error:
         raise InvalidInput(f"{request.repo}: {error}", hint=error.hint) from None
+    for name, why in unsafe:
+        if name in everything.files:
+            raise InvalidInput(
+                f"{request.repo} has the file {name!r}, {why}.",
+                hint="It cannot be stored; leave it out with --exclude, or name others with --include.",
+            )
     if not choice.files:
         raise InvalidInput(
             f"{request.repo}: no file is left to lock.", hint="Check --include and --exclude against the repository."
@@ -156,6 +165,11 @@ def _notices(request: Request, snapshot: RemoteSnapshot, choice: Choice, code: C
     ]
     if code and left_without_code(request.exclude, code):
         notices.append(f"{request.repo} is locked without the Python it asks for; libraries that run it fail.")
+    if snapshot.unsafe:
+        name, why = snapshot.unsafe[0]
+        notices.append(
+            f"{request.repo}: {len(snapshot.unsafe)} of its files cannot be stored and are left out: {name!r}, {why}."
+        )
     if snapshot.name != request.repo:
         notices.append(f"{request.repo} is called {snapshot.name} now; the lock keeps the name you asked for.")
     return tuple(notices)

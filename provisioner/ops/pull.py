@@ -29,7 +29,7 @@ class Patience:
     attempts: int = 6
     base: float = 0.5
     cap: float = 30.0
-    longest: float = 300.0
+    longest: float = 900.0  # the Hub's rate limits are counted in windows of 300 s
     worth: int = 2**20
     stall_seconds: float = 60.0
     stall_bytes: int = 64 * 1024

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from provisioner.errors import ProvisionError, UsageError
 from provisioner.layout import tree_of
 from provisioner.lockfile import parse as parse_lock
 from provisioner.model import Lock
 from provisioner.ports.store import Store
+from provisioner.stores.targets import points_somewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class ReleaseSummary:
 def summaries(store: Store) -> Iterator[ReleaseSummary]:
     """Every release, newest first."""
     active = store.active()
-    for release in store.releases():
+    for release in newest_first(store):
         try:
             record = store.record(release)
             lock = parse_lock(store.lock_text(release), f"{release}/models.lock")
@@ -46,11 +48,38 @@ def summaries(store: Store) -> Iterator[ReleaseSummary]:
 
 
 def to_prune(store: Store, keep: int) -> tuple[str, ...]:
-    """The releases beyond the `keep` newest; never the active one. Raises UsageError."""
+    """The releases beyond the `keep` newest; never the active one.
+
+    Raises UsageError, also when a release is marked as active but none of those that are there: readers may be using
+    any of them.
+    """
     if keep < 1:
         raise UsageError("--keep must be at least 1.")
-    active = store.active()
-    return tuple(release for release in store.releases()[keep:] if release != active)
+    releases, active = newest_first(store), store.active()
+    if releases and (active not in releases if active else points_somewhere(store)):
+        raise UsageError(
+            f"What {store.name} calls its active release is not there.",
+            hint=f"Say which one is: provision releases activate {releases[0]} --at {store.name}",
+        )
+    return tuple(release for release in releases[keep:] if release != active)
+
+
+def newest_first(store: Store) -> tuple[str, ...]:
+    """The releases by when they were published, as their records say: a copied folder has another time.
+
+    One whose record does not say it stays behind its newer neighbour in the store's own order.
+    """
+    known, last = {}, float("inf")
+    for release in store.releases():
+        last = known[release] = _created(store, release, last)
+    return tuple(sorted(known, key=lambda release: -known[release]))
+
+
+def _created(store: Store, release: str, otherwise: float) -> float:
+    try:
+        return datetime.fromisoformat(store.record(release).created).timestamp()
+    except (ProvisionError, ValueError, OverflowError):
+        return otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +126,8 @@ def _present(store: Store, lock: Lock) -> tuple[bool, str]:
         record = store.record(tree.release_id)
     except ProvisionError as error:
         return False, str(error)
+    if record.tree.digest != tree.digest:  # a folder of another release under this name
+        return False, "damaged: its record is that of another release"
     findings = tuple(store.check(record, Evidence.SIZE_ONLY, lambda _: None))
     first = f"damaged: {findings[0].path}: {findings[0].kind}" if findings else ""
     return not findings, first + (f" and {len(findings) - 1} more" if len(findings) > 1 else "")

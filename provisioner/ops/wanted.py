@@ -26,6 +26,11 @@ def requests(
 
     Raises UsageError, InvalidInput, NotFound, MissingExtra.
     """
+    if presets and (given := [name for name, value in {"layouts": layouts, **options}.items() if value]):
+        flags = ", ".join(f"--{name.replace('_', '-').replace('layouts', 'layout')}" for name in given)
+        raise UsageError(
+            f"A preset says itself what {flags} would say.", hint="Add the preset first, then other models by name."
+        )
     named = [Request(*naming.repository(name)) for name in repositories]
     named += map(naming.fastembed, fastembed)
     named += map(naming.sentence_transformers, sentence_transformers)

@@ -12,6 +12,7 @@ from provisioner.model import RelPath
 
 MAX_DOCUMENT = 16 * 2**20  # bytes; the index of a 1,000-shard model has about 4 MB
 _DOCUMENT = re.compile(r"(?:.*/)?(?:[^/]*config\.json|modules\.json|[^/]*\.index(?:\.\w+)?\.json)")
+_ASKS = re.compile(r"(?:.*/)?(?:[^/]*config\.json|modules\.json)")
 _LOCAL_MODULE = re.compile(r"\w+\.\w+")
 
 
@@ -38,6 +39,11 @@ NO_CODE = Code()
 def is_document(path: str, size: int) -> bool:
     """Whether the rules want to read a file: configurations, module lists and shard indexes."""
     return size <= MAX_DOCUMENT and _DOCUMENT.fullmatch(path) is not None
+
+
+def is_unseen(path: str, size: int) -> bool:
+    """Whether a file may ask for code to be run and is too large to be read."""
+    return size > MAX_DOCUMENT and _ASKS.fullmatch(path) is not None
 
 
 def load(data: bytes) -> Any:

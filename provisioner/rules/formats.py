@@ -50,10 +50,15 @@ def is_weights(path: str, paths: Collection[str]) -> bool:
 
 
 def _is_openvino(path: str, paths: Collection[str]) -> bool:
-    """OpenVINO keeps the graph in `X.xml` and the weights in `X.bin`, which is no pickle."""
+    """OpenVINO keeps the graph in `openvino_X.xml` and the weights in `openvino_X.bin`, which is no pickle.
+
+    Only under that name, which optimum-intel gives: no library unpickles it, as they do a `pytorch_model.bin` that
+    somebody puts an .xml beside.
+    """
     stem, dot, ending = path.rpartition(".")
-    other = {"bin": "xml", "xml": "bin"}.get(ending.lower())
-    return bool(dot) and other is not None and f"{stem}.{other}" in paths
+    other = {"bin": "xml", "xml": "bin"}.get(ending)
+    named = stem.rpartition("/")[2].startswith("openvino_")
+    return bool(dot) and named and other is not None and f"{stem}.{other}" in paths
 
 
 def is_onnx(path: str) -> bool:

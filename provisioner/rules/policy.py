@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from provisioner.errors import Problem
 from provisioner.model import Model
 from provisioner.rules.choose import matches_any
-from provisioner.rules.documents import NO_CODE, Code
+from provisioner.rules.documents import MAX_DOCUMENT, NO_CODE, Code, is_unseen
 from provisioner.rules.formats import Format, format_of
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -27,6 +27,11 @@ def _problems(model: Model, code: Code) -> Iterator[Problem]:
         for path in paths:
             if is_pickle(path, paths):
                 yield _refused(model, path, "a pickle, which can run code when it is loaded (--allow-pickle)")
+    for file in model.files:
+        if is_unseen(file.path, file.size):
+            yield _refused(
+                model, file.path, f"larger than {MAX_DOCUMENT} bytes, so the code it may ask for stays unseen"
+            )
     if model.allow_remote_code:
         return
     for path in paths:
@@ -42,7 +47,7 @@ def _refused(model: Model, path: str, why: str) -> Problem:
 
 
 def is_pickle(path: str, names: Collection[str]) -> bool:
-    """Whether a file is a pickle by its name; OpenVINO's `X.bin` beside `X.xml` is none."""
+    """Whether a file is a pickle by its name; OpenVINO's `openvino_X.bin` beside its .xml is none."""
     return path.lower().endswith(PICKLES) and format_of(path, names) is not Format.OPENVINO
 
 

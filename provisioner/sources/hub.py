@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from provisioner.errors import (
     AccessDenied,
@@ -25,7 +25,7 @@ from provisioner.errors import (
 )
 from provisioner.model import Commit, LockedFile, RelPath, RepoId
 from provisioner.ports.source import RangesIgnored
-from provisioner.sources.http import Http, translated, without_secrets
+from provisioner.sources.http import Http, origin, translated, without_secrets
 
 if TYPE_CHECKING:
     import urllib3
@@ -41,8 +41,11 @@ def endpoint_of(chosen: str | None) -> str:
     Raises UsageError for what is no URL.
     """
     endpoint = (chosen or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        scheme, host, _ = origin(endpoint)
+    except ValueError:
+        scheme, host = "", ""
+    if scheme not in ("http", "https") or not host:
         raise UsageError(
             f"{without_secrets(endpoint)} is not the URL of a Hub.", hint="Check --endpoint and HF_ENDPOINT."
         )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 TIMEOUT_SECONDS = 30.0
-_LONGEST_WAIT = 60.0  # seconds; who is asked to wait longer gets the error instead
+_LONGEST_WAIT = 900.0  # seconds; the Hub counts its rate limits in windows of 300 s
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _SPENT = re.compile(r"\br=0;\s*t=(\d+)")  # `ratelimit: "api";r=0;t=55`
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -59,6 +59,7 @@ class RemoteSnapshot:
     Attributes:
         name: what the Hub calls it now; differs from `repo` after a move.
         license: as the model card gives it, or None.
+        unsafe: names of files that no store could hold, each with the reason; such a file cannot be locked.
     """
 
     repo: RepoId
@@ -66,6 +67,7 @@ class RemoteSnapshot:
     commit: Commit
     license: str | None
     files: tuple[RemoteFile, ...]
+    unsafe: tuple[tuple[str, str], ...] = ()
 
 
 class HubApi:
@@ -105,7 +107,7 @@ class HubApi:
                 return call()
             except Unavailable as error:
                 delay = _delay(error, attempt)
-                if not error.retryable or delay > _LONGEST_WAIT:
+                if not error.retryable:
                     raise
                 self._observer(Retrying(what, attempt, delay, str(error)))
                 self._sleep(delay)
@@ -122,7 +124,7 @@ class HubApi:
             raise self._refused(error, repo, revision) from None
         except errors.OfflineModeIsEnabled:
             raise Unusable("HF_HUB_OFFLINE is set.", hint="Unset it: locking asks the Hub.") from None
-        except transport as error:
+        except (transport, OSError) as error:
             raise self._broken(error) from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Unusable(f"{self.name} does not answer like a Hub.", hint="Check HF_ENDPOINT.") from None
@@ -190,9 +192,9 @@ def _trust_our_bundles() -> None:
     """
     from huggingface_hub import get_session, set_client_factory
 
+    context = tls_context()  # first, for it says what is wrong with a bundle
     session = get_session()
     client, hooks = type(session), session.event_hooks
-    context = tls_context()
     set_client_factory(
         lambda: client(event_hooks=hooks, follow_redirects=True, timeout=TIMEOUT_SECONDS, verify=context)
     )
@@ -200,14 +202,14 @@ def _trust_our_bundles() -> None:
 
 def _delay(error: Unavailable, attempt: int) -> float:
     if error.retry_after is not None:
-        return error.retry_after
+        return min(error.retry_after, _LONGEST_WAIT)
     return float(2 ** (attempt - 1) * random.uniform(0.5, 1.0))
 
 
 def _retry_after(headers: Any) -> float | None:
     """Seconds from `Retry-After`, or until the Hub's rate limit window ends."""
     value = headers.get("retry-after", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     limit = _SPENT.search(headers.get("ratelimit", ""))
     return float(limit[1]) if limit else None
@@ -220,12 +222,16 @@ def _read(info: ModelInfo, repo: RepoId, revision: str, endpoint: str) -> Remote
         raise Unusable(f"{endpoint} gives no commit for {repo}.", hint="Check HF_ENDPOINT.") from None
     if len(revision) == len(commit) and _is_commit(revision) and revision != commit:
         raise InvalidInput(f"{endpoint} answers with commit {commit} when asked for {repo} at {revision}.")
-    files = tuple(_file(sibling, repo) for sibling in info.siblings or ())
-    if not files:
+    siblings = tuple(info.siblings or ())
+    unsafe = tuple((name, why) for name in (one.rfilename for one in siblings) if (why := _unsafe(name, repo)))
+    bad = {name for name, _ in unsafe}
+    files = tuple(_file(sibling, repo) for sibling in siblings if sibling.rfilename not in bad)
+    if not siblings:
         raise NotFound(f"{repo} has no files at {revision}.", hint="Check the revision.")
     if len({file.path for file in files}) != len(files):
         raise InvalidInput(f"The listing of {repo} has a path twice.")
-    return RemoteSnapshot(repo, str(info.id), commit, _license(info), tuple(sorted(files, key=lambda f: f.path)))
+    ordered = tuple(sorted(files, key=lambda f: f.path))
+    return RemoteSnapshot(repo, str(info.id), commit, _license(info), ordered, unsafe)
 
 
 def _is_commit(text: str) -> bool:
@@ -236,12 +242,19 @@ def _is_commit(text: str) -> bool:
     return True
 
 
-def _file(sibling: RepoSibling, repo: RepoId) -> RemoteFile:
-    name = sibling.rfilename
+def _unsafe(name: Any, repo: RepoId) -> str:
+    """Why no store could hold a file of this name, or ""."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"{repo} has the file {name!r}, which is no name.", hint="Check HF_ENDPOINT.")
     try:
-        path = RelPath(name)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"{repo} has the file {name!r}, {error}.", hint="It cannot be stored.") from None
+        RelPath(name)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _file(sibling: RepoSibling, repo: RepoId) -> RemoteFile:
+    path = RelPath(sibling.rfilename)
     size = sibling.lfs.size if sibling.lfs else sibling.size
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise Unusable(f"{repo}: the endpoint gives no size for {path}.", hint="Check HF_ENDPOINT.")

@@ -120,9 +120,18 @@ def test_a_hub_that_stays_busy_is_unavailable_with_its_wait(hub: TinyHub) -> Non
 
 def test_the_rate_limit_header_of_the_hub_is_understood(hub: TinyHub) -> None:
     hub.always("/api/", Reply(429, headers={"RateLimit": '"api";r=0;t=300'}))
+    waits: list[float] = []
     with pytest.raises(Unavailable) as caught:
-        snapshot(hub)
-    assert (caught.value.retry_after, len(hub.asked)) == (300.0, 1)  # too long to wait for
+        HubApi(hub.url, attempts=2, sleep=waits.append).snapshot(REPO, MAIN)
+    assert (caught.value.retry_after, waits) == (300.0, [300.0])
+
+
+@pytest.mark.parametrize(("asked", "most"), [("86400", 900.0), ("²", 1.0)])
+def test_a_wait_that_is_too_long_or_means_nothing(hub: TinyHub, asked: str, most: float) -> None:
+    hub.times(1, "/api/", Reply(429, headers={"Retry-After": asked}))
+    waits: list[float] = []
+    assert HubApi(hub.url, attempts=2, sleep=waits.append).snapshot(REPO, MAIN).files
+    assert most / 2 <= waits[0] <= most
 
 
 def test_nothing_listens_there() -> None:
@@ -135,14 +144,24 @@ def test_nothing_listens_there() -> None:
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize("endpoint", ["hub.example.org", "ftp://hub", "http://"])
+@pytest.mark.parametrize(
+    "endpoint", ["hub.example.org", "ftp://hub", "http://", "http://host:99999", "http://[bad", "http://h:port"]
+)
 def test_an_endpoint_that_is_no_url(endpoint: str) -> None:
     with pytest.raises(UsageError, match="is not the URL of a Hub"):
         HubApi(endpoint)
 
 
-@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a\\b", "a/../b", "con.json", "a\x00b", "", 7, None])
-def test_a_hostile_path_is_refused_by_name(hub: TinyHub, path: Any) -> None:
+@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a\\b", "a/../b", "con.json", "a\x00b", ""])
+def test_a_hostile_path_is_none_of_the_files(hub: TinyHub, path: str) -> None:
+    _list(hub, {"rfilename": path, "size": 1, "blobId": "0" * 40}, {"rfilename": "a", "size": 1, "blobId": "0" * 40})
+    found = snapshot(hub)
+    assert [file.path for file in found.files] == ["a"]
+    assert [name for name, why in found.unsafe if why] == [path]
+
+
+@pytest.mark.parametrize("path", [7, None])
+def test_a_path_that_is_no_text_is_refused(hub: TinyHub, path: Any) -> None:
     _list(hub, {"rfilename": path, "size": 1, "blobId": "0" * 40})
     with pytest.raises(InvalidInput) as caught:
         snapshot(hub)

@@ -68,7 +68,6 @@ def test_options_go_to_every_model_and_presets_keep_their_own() -> None:
     found = requests(
         ("org/a", "org/b@v2"),
         sentence_transformers=("all-MiniLM-L6-v2",),
-        presets=("mistral",),
         layouts=("hub", "flat"),
         exclude=("*.md",),
         allow_pickle=True,
@@ -77,10 +76,28 @@ def test_options_go_to_every_model_and_presets_keep_their_own() -> None:
         ("org/a", "main"),
         ("org/b", "v2"),
         ("sentence-transformers/all-MiniLM-L6-v2", "main"),
-        ("mistralai/Mistral-Small-24B-Instruct-2501", "main"),
     ]
     assert all(r.layouts == (Layout.HUB, Layout.FLAT) and r.exclude == ("*.md",) and r.allow_pickle for r in found[:3])
-    assert (found[3].layouts, found[3].exclude, found[3].allow_pickle) == ((Layout.FLAT,), (), False)
+    mixed = requests(("org/a",), presets=("mistral",))
+    assert [(r.repo, r.layouts) for r in mixed] == [
+        ("org/a", (Layout.HUB,)),
+        ("mistralai/Mistral-Small-24B-Instruct-2501", (Layout.FLAT,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"),
+    [
+        ({"layouts": ("hub",)}, "--layout"),
+        ({"include": ("*",)}, "--include"),
+        ({"exclude": ("*.md",)}, "--exclude"),
+        ({"allow_pickle": True}, "--allow-pickle"),
+        ({"allow_remote_code": True}, "--allow-remote-code"),
+    ],
+)
+def test_what_a_preset_would_ignore_is_refused(option: dict[str, Any], flag: str) -> None:
+    with pytest.raises(UsageError, match=flag + " "):
+        requests(presets=("mistral",), **option)
 
 
 def test_no_model_named() -> None:

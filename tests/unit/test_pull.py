@@ -131,6 +131,8 @@ def test_delays_double_up_to_the_cap() -> None:
         assert len(set(delays)) > 1
     assert 5.0 <= patience.delay(1, 5.0) <= 6.0
     assert 20.0 <= patience.delay(1, 500.0) <= 21.0
+    assert 890.0 <= Patience().delay(1, 890.0) <= 890.5  # asked and given, up to 15 minutes
+    assert 900.0 <= Patience().delay(1, 86400.0) <= 900.5
 
 
 @pytest.mark.parametrize("large", [0, 1, 2, 3, 4, 40])

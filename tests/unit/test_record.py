@@ -59,6 +59,10 @@ def changed(**values: Any) -> bytes:
         changed(files=[]),
         changed(files=[{"path": "../../etc/passwd", "size": 1, "sha256": "0" * 64}]),
         changed(files=[{"path": "a", "size": "many", "sha256": "0" * 64}]),
+        *(
+            changed(files=[{"path": "a", "size": 0, "sha256": "0" * 64}]).replace(b'"size": 0', b'"size": ' + size)
+            for size in (b"1e999", b"NaN", b"true", b"-1", b"1.0", b"1.5", b"null", b"9" * 5000)
+        ),
         changed(files=[{"path": "a", "size": 1}]),
         changed(files=json.loads(dump(RECORD))["files"] * 2),
         changed(files=json.loads(dump(RECORD))["files"][1:]),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from provisioner.model import RelPath
 from provisioner.rules import Code, code_of, left_without_code, policy_problems
+from provisioner.rules.documents import MAX_DOCUMENT
 from tests.support.models import model
 
 DOCUMENTS = {
@@ -34,6 +37,23 @@ def test_a_pickle_is_refused_with_model_file_and_flag(path: str) -> None:
 def test_openvino_and_tokenizers_are_no_pickles() -> None:
     names = ("openvino/openvino_model.bin", "openvino/openvino_model.xml", "tokenizer.model", "model.safetensors")
     assert policy_problems(model(*names)) == ()
+
+
+@pytest.mark.parametrize("name", ["pytorch_model", "model", "sub/my_openvino_x"])
+def test_an_xml_beside_a_pickle_makes_it_no_openvino(name: str) -> None:
+    (problem,) = policy_problems(model(f"{name}.bin", f"{name}.xml"))
+    assert problem.place == f"org/model/{name}.bin"
+
+
+@pytest.mark.parametrize("path", ["config.json", "sub/tokenizer_config.json", "modules.json"])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_config_too_large_to_be_read_is_refused(path: str, allowed: bool) -> None:
+    large = replace(model(path).files[0], size=MAX_DOCUMENT + 1)
+    (problem,) = policy_problems(replace(model(path), files=(large,), allow_remote_code=allowed))
+    assert problem.place == f"org/model/{path}"
+    assert "stays unseen" in problem.message
+    within = replace(large, size=MAX_DOCUMENT)
+    assert policy_problems(replace(model(path), files=(within,))) == ()
 
 
 def test_python_is_refused_without_looking_into_a_document() -> None:
