@@ -141,7 +141,9 @@ class Store(Protocol):
         ...
 
     def observe(self, tree: Tree, anew: bool = False) -> Observed:
-        """Everything a planner needs to know; with `anew` as if its release were not there. Raises StoreError when the store cannot be written."""
+        """Everything a planner needs to know; with `anew` as if its release were not there.
+
+        Raises StoreError when the store cannot be written."""
         ...
 
     def build(self, tree: Tree, replaces: bool = False) -> Build:

@@ -262,6 +262,19 @@ def test_the_token_appears_nowhere(place: Path, hub: FaultyHub) -> None:
         assert TOKEN.encode() not in file.read_bytes()
 
 
+def test_the_log_of_no_http_library_is_shown(place: Path) -> None:
+    """Their debug lines hold URLs with signatures."""
+    script = (
+        "import logging\n"
+        "from provisioner.cli.main import cli\n"
+        "cli.main(['lock', 'list', '-vv', '-q'], standalone_mode=False, obj={})\n"
+        "names = ('urllib3', 'httpx', 'httpx2', 'httpcore', 'httpcore2', 'huggingface_hub')\n"
+        "print('levels', {logging.getLogger(name).getEffectiveLevel() for name in names}, logging.root.level)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=place, env=environment(), capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "levels {30} 10", done.stderr
+
+
 # Output
 
 
@@ -347,7 +360,7 @@ def test_the_tables_of_commands_are_stronger_than_the_top(place: Path, hub: Faul
     file = place / "table" / "releases" / RELEASE / "models.lock"
     assert file.stat().st_mode & 0o777 == 0o640
     assert file.parent.stat().st_mode & 0o777 == 0o750
-    assert provision("status", "--json", cwd=place).json["store"] == f"{place}/top"
+    assert_sentence(provision("status", cwd=place), 7, f"{place}/top")
 
 
 @pytest.mark.parametrize("setting", ["mode = 644", 'mode = "0044"', 'dir-mode = "0555"', 'mode = "rw"'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,8 +94,6 @@ def test_bytes_that_are_not_the_listed_ones_are_refused(hub: TinyHub) -> None:
 def test_a_listing_without_lfs_digests_for_large_files_is_refused(hub: TinyHub) -> None:
     listing = hub.repos["org/plain"].info()
     listing["siblings"] = [{"rfilename": "model.safetensors", "size": 2**40, "blobId": "0" * 40}]
-    import json
-
     hub.always("/api/", Reply(200, json.dumps(listing).encode()))
     with pytest.raises(InvalidInput, match="gives no sha256"):
         add(hub, wanted("org/plain"))
@@ -125,6 +124,39 @@ def test_a_broken_model_is_refused_with_all_that_is_missing(hub: TinyHub) -> Non
 def test_nothing_left_to_lock(hub: TinyHub) -> None:
     with pytest.raises(InvalidInput, match="no file is left"):
         add(hub, wanted("org/plain", include=("*.gguf",)))
+
+
+def listed(hub: TinyHub, *names: str) -> None:
+    """The repository lists these names too, which no store could hold."""
+    listing = hub.repos["org/plain"].info()
+    listing["siblings"] += [{"rfilename": name, "size": 1, "blobId": "0" * 40} for name in names]
+    hub.always("/api/", Reply(200, json.dumps(listing).encode()))
+
+
+def test_a_name_that_cannot_be_stored_is_no_obstacle_where_nobody_wants_it(hub: TinyHub) -> None:
+    listed(hub, "runs/12:30:00/x", "runs/12:31:00/x")
+    edited = add(hub, wanted("org/plain"))
+    assert {file.path for file in edited.lock.models[0].files} == set(PLAIN)
+    (notice,) = edited.notices
+    assert "2 of its files cannot be stored" in notice
+    assert "'runs/12:30:00/x'" in notice
+    assert add(hub, wanted("org/plain", include=("*.json", "model*"))).lock.models
+
+
+@pytest.mark.parametrize("name", ["../evil", "a\\b", "con.json", "a\x00b", "weights:1.safetensors"])
+def test_a_name_that_cannot_be_stored_is_refused_where_it_would_be_taken(hub: TinyHub, name: str) -> None:
+    listed(hub, name)
+    for request in (wanted("org/plain"), wanted("org/plain", include=("*",))):
+        with pytest.raises(InvalidInput) as caught:
+            add(hub, request)
+        assert f"has the file {name!r}" in str(caught.value)
+    assert add(hub, wanted("org/plain", exclude=(name.replace("\\", "?"),))).lock.models
+
+
+def test_an_included_name_that_cannot_be_stored_is_refused(hub: TinyHub) -> None:
+    listed(hub, "runs/12:30:00/x")
+    with pytest.raises(InvalidInput, match="12:30:00"):
+        add(hub, wanted("org/plain", include=("*.json", "runs/")))
 
 
 def test_a_glob_that_matches_nothing_is_noticed(hub: TinyHub) -> None:
