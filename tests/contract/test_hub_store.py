@@ -237,7 +237,9 @@ def test_the_command(tmp_path: Path, http: urllib3.PoolManager, how: signal.Sign
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["--at", "absent"], 7), (["--port", "65536"], 2)])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--at", "./absent"], 7), (["--at", "absent"], 2), (["--port", "65536"], 2)]
+)
 def test_the_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], code: int) -> None:
     command = [sys.executable, "-m", "provisioner", "hub", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
