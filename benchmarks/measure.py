@@ -76,8 +76,17 @@ def holds(root: Path, files: int, size: int) -> None:
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without what could steer either side."""
-    steering = ("HF_", "HUGGING", "PROVISION_", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    """This process's environment without what could steer either side, or keep it from caching its bytecode."""
+    steering = (
+        "HF_",
+        "HUGGING",
+        "PROVISION_",
+        "http_proxy",
+        "https_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "PYTHONDONTWRITEBYTECODE",
+    )
     return {k: v for k, v in os.environ.items() if not k.startswith(steering)} | dict(extra)
 
 
