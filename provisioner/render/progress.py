@@ -122,24 +122,28 @@ def bars() -> Iterator[Observer]:
         TransferSpeedColumn,
     )
 
+    console = _stderr()
+    labels = max(16, console.width * 35 // 100)  # what a bar, the bytes, the rate and the time leave of 80 columns
     progress = Progress(
-        TextColumn("{task.description}", markup=False, table_column=_clipped()),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False, table_column=_one_line(labels)),
+        BarColumn(bar_width=None),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=_stderr(),
+        console=console,
         transient=True,
+        expand=True,
     )
     with progress:
-        yield _Bars(progress).observe
+        yield _Bars(progress, labels).observe
 
 
 class _Bars:
     """Translates events to a rich progress display, which may be fed from any thread."""
 
-    def __init__(self, progress: Any) -> None:
+    def __init__(self, progress: Any, labels: int) -> None:
         self.progress = progress
+        self.labels = labels
         self.files: dict[str, Any] = {}
         self.whole: Any = None
         self.left = 0
@@ -151,7 +155,7 @@ class _Bars:
                 self.task, self.left = task, files
                 self.whole = self.progress.add_task(self._title(), total=total)
             case FileStarted(path, length) if length >= OWN_BAR:
-                self.files[path] = self.progress.add_task("  " + path, total=length)
+                self.files[path] = self.progress.add_task(tail(path, self.labels), total=length)
             case Advanced(path, amount):
                 self._advance(path, amount)
             case FileDone(path):
@@ -179,10 +183,15 @@ class _Bars:
             self.progress.remove_task(bar)
 
 
-def _clipped() -> Any:
+def tail(text: str, width: int) -> str:
+    """At most `width` characters; the end of a path says more than its beginning."""
+    return text if len(text) <= width else "…" + text[-(width - 1) :]
+
+
+def _one_line(width: int) -> Any:
     from rich.table import Column
 
-    return Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    return Column(no_wrap=True, overflow="ellipsis", width=width)
 
 
 def _stderr() -> Any:

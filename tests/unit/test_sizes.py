@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from provisioner.render.progress import tail
 from provisioner.render.sizes import count, duration, size
 
 
@@ -48,3 +49,8 @@ def test_durations(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 files"), (1, "1 file"), (2010, "2,010 files")])
 def test_counts(number: int, text: str) -> None:
     assert count(number, "file") == text
+
+
+def test_a_long_label_keeps_its_end() -> None:
+    assert tail("org/name/model.safetensors", 12) == "…safetensors"
+    assert tail("short", 12) == "short"
