@@ -136,7 +136,8 @@ class Execution:
         progress = _Progress(self.observer, entry, self._cancelled)
         pull = PatientPull(source, entry.origin, self._settings.patience, self.observer, self._cancelled)
         pulls.append(pull)
-        connections = self._connections if entry.size >= LARGE and source.is_remote else 1
+        several = entry.size >= LARGE and (source.is_remote or build.is_remote)
+        connections = self._connections if several else 1
         try:
             build.put(entry, pull, progress.advance, connections)
         except BaseException:

@@ -11,7 +11,6 @@ from provisioner.layout import tree_of
 from provisioner.lockfile import parse as parse_lock
 from provisioner.model import Lock
 from provisioner.ports.store import Store
-from provisioner.stores.targets import points_somewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def to_prune(store: Store, keep: int) -> tuple[str, ...]:
     if keep < 1:
         raise UsageError("--keep must be at least 1.")
     releases, active = newest_first(store), store.active()
-    if releases and (active not in releases if active else points_somewhere(store)):
+    if releases and (active not in releases if active else store.marks_active()):
         raise UsageError(
             f"What {store.name} calls its active release is not there.",
             hint=f"Say which one is: provision releases activate {releases[0]} --at {store.name}",

@@ -75,6 +75,11 @@ Advance = Callable[[int], None]
 class Build(Protocol):
     """One release on its way in; nothing of it is visible before `publish`."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether several connections fill one file faster than one does."""
+        ...
+
     def put(self, entry: TreeEntry, pull: Pull, advance: Advance, connections: int) -> None:
         """Write an entry from a source. Raises VerificationFailed when the bytes are not the locked ones."""
         ...
@@ -108,6 +113,10 @@ class Store(Protocol):
         """For people: the address, without credentials."""
         ...
 
+    def exists(self) -> bool:
+        """Whether there is a store at this address, be it without a release."""
+        ...
+
     def releases(self) -> tuple[str, ...]:
         """Names of the published releases, newest first."""
         ...
@@ -122,6 +131,10 @@ class Store(Protocol):
 
     def active(self) -> str | None:
         """The active release's name, or None."""
+        ...
+
+    def marks_active(self) -> bool:
+        """Whether something says which release is active, readable or not."""
         ...
 
     def activate(self, release: str) -> None:

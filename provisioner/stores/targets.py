@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 from provisioner.errors import NotFound, UsageError
 from provisioner.ports.store import Modes, Store
 from provisioner.stores.directory import DirectoryStore
-from provisioner.stores.directory.places import Places
 
 # Mounted volumes: the variable that says where, and where they are mounted unless it says otherwise.
 VOLUMES = {
@@ -49,16 +48,11 @@ def open_store(address: str, modes: Modes | None = None) -> Store:
 def require_store(address: str) -> Store:
     """The store at an address where there is one. Raises NotFound where none is yet, UsageError."""
     store = open_store(address)
-    if isinstance(store, DirectoryStore) and not store.releases() and not os.path.isdir(Places(store.name).releases):
+    if not store.exists():
         raise NotFound(
             f"There is no store at {store.name}.", hint="Check the address, or run provision fetch or mirror first."
         )
     return store
-
-
-def points_somewhere(store: Store) -> bool:
-    """Whether something says which release is active, readable or not."""
-    return isinstance(store, DirectoryStore) and os.path.lexists(Places(store.name).current)
 
 
 def _is_no_path(address: str) -> bool:

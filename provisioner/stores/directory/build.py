@@ -38,6 +38,8 @@ class DirectoryBuild:
     taken; nothing that another process might still write to is ever published.
     """
 
+    is_remote = False
+
     def __init__(
         self,
         places: Places,

@@ -41,6 +41,10 @@ class DirectoryStore:
         """Where a release, or a file of it, is."""
         return os.path.join(self._places.release(release), path) if path else self._places.release(release)
 
+    def exists(self) -> bool:
+        """Whether the folder of releases is there. Raises StoreError when it cannot be read."""
+        return bool(self.releases()) or os.path.isdir(self._places.releases)
+
     def releases(self) -> tuple[str, ...]:
         """Names of the published releases, newest first."""
         try:
@@ -91,6 +95,10 @@ class DirectoryStore:
         except NotFound:
             return None
         return text if is_release_id(text) else None
+
+    def marks_active(self) -> bool:
+        """Whether something says which release is active, readable or not."""
+        return os.path.lexists(self._places.current)
 
     def activate(self, release: str) -> None:
         """Make a release the active one, atomically.
