@@ -21,8 +21,8 @@ from provisioner.errors import (
 )
 from provisioner.model import Commit, Digest, GitSha1, RelPath, RepoId, Revision
 from provisioner.ports.events import Observer, Retrying, silent
-from provisioner.sources.http import tls_context, without_secrets
 from provisioner.sources.hub import endpoint_of, token_to_send, without_telemetry
+from provisioner.transport.http import tls_context, without_secrets
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError

@@ -28,7 +28,7 @@ def open_mounted(address: str) -> DirectoryStore:
 
 
 def open_store(address: str, modes: Modes | None = None) -> Store:
-    """The store at `pvc`, `nfs`, `file:///PATH` or a path.
+    """The store at `pvc`, `nfs`, `file:///PATH`, a path, or one of s3://, minio:// and azurefiles://.
 
     Raises NotFound when a named volume is not mounted, UsageError for an address that means nothing.
     """
@@ -36,7 +36,7 @@ def open_store(address: str, modes: Modes | None = None) -> Store:
     if address in VOLUMES:
         return DirectoryStore(_volume(address), modes)
     if match := _SCHEME.match(address):
-        return DirectoryStore(_file_url(address, match[1]), modes)
+        return _remote(address, match[1]) or DirectoryStore(_file_url(address, match[1]), modes)
     if not os.path.isdir(address) and _is_no_path(address):
         raise UsageError(
             f"{address!r} is no store: neither pvc, nor nfs, nor a folder that exists.",
@@ -53,6 +53,23 @@ def require_store(address: str) -> Store:
             f"There is no store at {store.name}.", hint="Check the address, or run provision fetch or mirror first."
         )
     return store
+
+
+def _remote(address: str, scheme: str) -> Store | None:
+    """The store behind an address that only one kind of store has; their SDKs are imported no earlier than here."""
+    if scheme == "s3":
+        from provisioner.stores.objects.addresses import open_s3
+
+        return open_s3(address)
+    if scheme == "minio":
+        from provisioner.stores.objects.addresses import open_minio
+
+        return open_minio(address)
+    if scheme == "azurefiles":
+        from provisioner.stores.azurefiles import open_azure_files
+
+        return open_azure_files(address)
+    return None
 
 
 def _is_no_path(address: str) -> bool:
@@ -75,7 +92,8 @@ def _file_url(address: str, scheme: str) -> str:
     parts = urlsplit(address)
     if scheme != "file":
         raise UsageError(
-            f"{scheme}:// is not a store this version knows.", hint="Use pvc, nfs, a path or file:///PATH."
+            f"{scheme}:// is not a store this version knows.",
+            hint="Use pvc, nfs, a path, file://, s3://, minio:// or azurefiles://.",
         )
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise UsageError(f"{address} is not a local file URL.", hint="Write file:///PATH with three slashes.")

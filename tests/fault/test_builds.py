@@ -15,7 +15,8 @@ from provisioner.errors import NotFound, Unavailable, VerificationFailed
 from provisioner.ops.pull import PatientPull
 from provisioner.ports.events import silent
 from provisioner.record import ReleaseRecord, dump
-from provisioner.stores.directory import copying, owner
+from provisioner.stores import owner
+from provisioner.stores.directory import copying
 from provisioner.stores.directory.build import DirectoryBuild
 from tests.support.hub_fixture import Made, make
 from tests.support.locks import MemorySource, document, small, snapshot, tree

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import InvalidInput, Unavailable, Unusable
-from provisioner.sources.http import POOL, Http, tls_context, without_secrets
+from provisioner.transport.http import POOL, Http, tls_context, without_secrets
 from provisioner.sources.hub import HubSource
 from tests.support.hub_fixture import make
 from tests.support.locks import tree

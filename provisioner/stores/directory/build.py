@@ -63,7 +63,7 @@ class DirectoryBuild:
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
-        self._heartbeat = owner.Heartbeat(os.path.join(self._folder, OWNER))
+        self._heartbeat = owner.heartbeat(self._folder)
 
     def _prepare(self) -> None:
         os.mkdir(self._folder, 0o700)

@@ -26,12 +26,13 @@ _SECRETS = ("authorization", "cookie")
 _ENDS_HOST = re.compile(r"[/?#]")
 
 
-def tls_context() -> ssl.SSLContext:
+def tls_context(first: str = "") -> ssl.SSLContext:
     """The trust of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; else of SSL_CERT_FILE and the system; else certifi's.
 
-    Raises InvalidInput when the file that was named holds no certificates.
+    `first` names a variable that is stronger than all of them. Raises InvalidInput when the file that was named holds
+    no certificates.
     """
-    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+    for variable in filter(None, (first, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
         if bundle := os.environ.get(variable):
             return _trusting(variable, bundle, ssl.create_default_context)
     context = ssl.create_default_context()
@@ -74,9 +75,10 @@ def without_secrets(url: str) -> str:
 
 
 class Http:
-    """GET requests over kept-alive connections. Safe to share between threads."""
+    """Requests over kept-alive connections. Safe to share between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, ca_variable: str = "") -> None:
+        self._ca_variable = ca_variable
         self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
         self._proxies = urllib.request.getproxies()
         self._lock = threading.Lock()
@@ -90,35 +92,46 @@ class Http:
         home = _origin(url)
         for _ in range(_MAX_REDIRECTS):
             allowed = headers if _origin(url) == home else _public(headers)
-            response = self._request(url, allowed)
+            response = self.request("GET", url, allowed)
             location = response.headers.get("location")
             if response.status not in _REDIRECTS or not location:
                 return response, url
             response.drain_conn()
             url = _joined(url, location)
-        raise Unusable(f"{without_secrets(url)} redirects without an end.", hint="Check HF_ENDPOINT and the proxy.")
+        raise Unusable(f"{without_secrets(url)} redirects without an end.", hint="Check the endpoint and the proxy.")
 
-    def _request(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | memoryview | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """One request, no redirect followed; the body of the answer is not yet read. Raises Unavailable."""
         import urllib3
 
         try:
-            return self._pool(url).request(
-                "GET", url, headers=headers, preload_content=False, decode_content=False, retries=False, redirect=False
+            return self.pool(url).urlopen(
+                method,
+                url,
+                body=body,  # any buffer is sent as it is
+                headers=headers,
+                preload_content=False,
+                decode_content=False,
+                retries=False,
+                redirect=False,
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise translated(error, url) from error
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
+    def pool(self, url: str) -> urllib3.PoolManager:
+        """The connections for a URL: direct, or through the environment's proxy."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https"):
-            raise Unusable(f"{without_secrets(url)} is neither http nor https.", hint="Check HF_ENDPOINT.")
+            raise Unusable(f"{without_secrets(url)} is neither http nor https.", hint="Check the endpoint.")
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all") or ""
         if proxy and _is_exempt(url):
             proxy = ""
         key = (parts.scheme, proxy)
         with self._lock:  # or every thread would make one of its own, and a TLS context takes 80 ms
             if key not in self._pools:
-                self._pools[key] = _manager(*key)
+                self._pools[key] = _manager(*key, self._ca_variable)
             return self._pools[key]
 
 
@@ -126,14 +139,14 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     try:
         return origin(url)
     except ValueError:
-        raise Unusable(f"{without_secrets(url)} is no URL.", hint="Check HF_ENDPOINT and the proxy.") from None
+        raise Unusable(f"{without_secrets(url)} is no URL.", hint="Check the endpoint and the proxy.") from None
 
 
 def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError:
-        raise Unusable(f"{without_secrets(url)} redirects to what is no URL.", hint="Check HF_ENDPOINT.") from None
+        raise Unusable(f"{without_secrets(url)} redirects to what is no URL.", hint="Check the endpoint.") from None
 
 
 def _is_exempt(url: str) -> bool:
@@ -146,11 +159,11 @@ def _public(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in _SECRETS}
 
 
-def _manager(scheme: str, proxy: str) -> urllib3.PoolManager:
+def _manager(scheme: str, proxy: str, ca_variable: str) -> urllib3.PoolManager:
     import urllib3
 
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    context = tls_context() if "https" in (scheme, proxy.partition(":")[0]) else None
+    context = tls_context(ca_variable) if "https" in (scheme, proxy.partition(":")[0]) else None
     if not proxy:
         return urllib3.PoolManager(num_pools=8, maxsize=POOL, ssl_context=context, timeout=timeout)
     proxy = proxy if "://" in proxy else f"http://{proxy}"
@@ -192,9 +205,9 @@ def translated(error: Exception, url: str) -> Unavailable:
     if isinstance(error, errors.ProxyError):
         return Unavailable(f"The proxy on the way to {host} does not answer.", hint="Check HTTPS_PROXY and NO_PROXY.")
     if isinstance(error, errors.NameResolutionError):
-        return Unavailable(f"The name {host} is not known to DNS.", hint="Check HF_ENDPOINT and the resolver.")
+        return Unavailable(f"The name {host} is not known to DNS.", hint="Check the endpoint and the resolver.")
     if isinstance(error, errors.NewConnectionError):  # urllib3 counts it among the time-outs
-        return Unavailable(f"{host} refuses connections.", hint="Check HF_ENDPOINT and the network policy.")
+        return Unavailable(f"{host} refuses connections.", hint="Check the endpoint and the network policy.")
     if isinstance(error, errors.TimeoutError):
         return Unavailable(f"{host} did not answer in time.")
     return Unavailable(f"The connection to {host} broke off.")

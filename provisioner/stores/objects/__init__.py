@@ -1,0 +1,1 @@
+"""Stores in buckets: S3 and whatever speaks its protocol."""

@@ -1,0 +1,131 @@
+"""One release on its way into a bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+
+from provisioner.errors import NotFound, Unavailable, VerificationFailed
+from provisioner.model import Digest, Tree, TreeEntry
+from provisioner.ports.store import Advance, Held, Pull
+from provisioner.record import ReleaseRecord, dump
+from provisioner.stores.blocks.budget import Budget
+from provisioner.stores.objects.bucket import Bucket
+from provisioner.stores.objects.check import by_listing, extras, sizes
+from provisioner.stores.objects.keys import Keys
+from provisioner.stores.objects.marker import Marker
+from provisioner.stores.objects.reading import read_back
+from provisioner.stores.objects.upload import Uploads
+
+log = logging.getLogger(__name__)
+
+
+class ObjectBuild:
+    """Every object is at its final key as soon as it is verified; `release.json`, written last, makes them a release.
+
+    Several processes may build one release at once: whatever one of them writes over is equal, for both compared it
+    with the lock. Nothing of a release that is there is written again.
+    """
+
+    is_remote = True
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        keys: Keys,
+        tree: Tree,
+        budget: Budget,
+        present: dict[str, int],
+        unfinished: dict[str, str],
+        replaces: bool = False,
+    ) -> None:
+        self._bucket, self._keys, self._tree, self._budget = bucket, keys, tree, budget
+        self._present = present
+        self._uploads = Uploads(bucket, budget, unfinished)
+        self._marker = Marker(bucket, keys.marker(f"{tree.release_id}.{secrets.token_hex(6)}"))
+        if replaces:  # from here on it is an unfinished release like any other
+            bucket.delete([keys.record(tree.release_id)])
+
+    def _key(self, entry: TreeEntry) -> str:
+        return self._keys.file(self._tree.release_id, entry.path)
+
+    def put(self, entry: TreeEntry, pull: Pull, advance: Advance, connections: int) -> None:
+        """Write an entry from a source. Raises VerificationFailed, StoreError and what the pull raises."""
+        self._uploads.put(self._key(entry), entry, pull, advance, connections)
+
+    def share(self, entry: TreeEntry, held: Held, advance: Advance) -> None:
+        """Take an entry from bytes the bucket has: copied there, then read back. Raises VerificationFailed, NotFound.
+
+        What the store says about its own copy is no evidence: a bit that flipped at rest is copied as it is.
+        """
+        self._copy(f"{self._keys.prefix}{held.place}", entry, advance)
+
+    def _copy(self, source: str, entry: TreeEntry, advance: Advance) -> None:
+        key = self._key(entry)
+        if source != key or self._bucket.stat(key).sha256 != entry.sha256:
+            self._bucket.copy(source, key, entry.size, entry.sha256)
+        try:
+            read_back(self._bucket, key, entry, self._budget, advance)
+        except VerificationFailed:
+            self._bucket.delete([key])
+            raise
+
+    def repeat(self, entry: TreeEntry, first: TreeEntry) -> None:
+        """Give an entry of this build a second path."""
+        if self._present.get(entry.path) == entry.size:
+            try:
+                return self._copy(self._key(entry), entry, lambda _: None)
+            except (VerificationFailed, NotFound):
+                pass
+        return self._copy(self._key(first), entry, lambda _: None)
+
+    def generate(self, entry: TreeEntry) -> None:
+        """Write a generated entry."""
+        self._write(self._key(entry), entry.content or b"")
+
+    def _write(self, key: str, content: bytes, only_new: bool = False) -> bool:
+        return self._bucket.write(key, content, Digest(hashlib.sha256(content).hexdigest()), only_new)
+
+    def publish(self, record: ReleaseRecord, lock_text: bytes) -> bool:
+        """Make the release exist, whole; False when it was there already. Raises Unavailable when files of it went.
+
+        Looked at before and after: a prune that took this run for dead may delete in the moment between.
+        """
+        self._marker.renew()
+        if self._is_there():
+            return False
+        self._write(self._keys.lock(record.release), lock_text)
+        self._check_presence(self._drop_extras())
+        if not self._write(self._keys.record(record.release), dump(record), only_new=True):
+            return False
+        try:
+            self._check_presence(sizes(self._bucket, self._keys, record.release))
+        except Unavailable:
+            self._bucket.delete([self._keys.record(record.release)])
+            raise
+        return True
+
+    def _is_there(self) -> bool:
+        try:
+            self._bucket.stat(self._keys.record(self._tree.release_id))
+        except NotFound:
+            return False
+        return True
+
+    def _drop_extras(self) -> dict[str, int]:
+        """What somebody put below a release that did not exist yet must not become part of it; what is there."""
+        release = self._tree.release_id
+        found = sizes(self._bucket, self._keys, release)
+        for finding, paths in extras(found, self._tree):
+            log.warning("%s is no part of release %s and is deleted", finding.path, release)
+            self._bucket.delete([self._keys.file(release, path) for path in paths])
+        return found
+
+    def _check_presence(self, found: dict[str, int]) -> None:
+        for finding in by_listing(found, self._tree):
+            raise Unavailable(f"{finding.path} was taken from this build by another run.", hint="Run again.")
+
+    def close(self) -> None:
+        """Let go; what was verified stays for the next run."""
+        self._marker.remove()

@@ -1,0 +1,159 @@
+"""A boto3 client for one bucket, and how its requests are addressed and signed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from provisioner.errors import AccessDenied, MissingExtra, ProvisionError, Unavailable, Unusable, UsageError
+from provisioner.stores.objects.failures import failure
+from provisioner.transport.http import without_secrets
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+STYLE = "PROVISION_S3_ADDRESSING_STYLE"  # path or virtual
+SSE, KMS_KEY = "PROVISION_S3_SSE", "PROVISION_S3_SSE_KMS_KEY_ID"
+
+
+class Connection:
+    """One client and its credentials.
+
+    Raises UsageError, AccessDenied, MissingExtra, and what finding the region raises.
+
+    Attributes:
+        client: for control calls.
+        root: the URL of the bucket with a slash at the end, under which every object is.
+    """
+
+    def __init__(self, bucket: str) -> None:
+        try:
+            import boto3
+        except ImportError:
+            raise MissingExtra("S3", "s3") from None
+        with translated(f"s3://{bucket}", f"s3://{bucket}"):
+            self._session = boto3.Session()
+            self._credentials = self._session.get_credentials()
+            if self._credentials is None:
+                raise AccessDenied(
+                    "There are no credentials for S3.",
+                    hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the pod a role.",
+                )
+            self.client = self._located(bucket)
+        url = self.client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "x"})
+        self.root = url.partition("?")[0].removesuffix("x")
+
+    @property
+    def checksums(self) -> bool:
+        """Whether additional checksums are sent, as AWS_REQUEST_CHECKSUM_CALCULATION says."""
+        return str(self.client.meta.config.request_checksum_calculation) != "when_required"  # type: ignore[attr-defined]
+
+    @property
+    def endpoint(self) -> str:
+        """For people."""
+        return without_secrets(self.client.meta.endpoint_url)
+
+    def _located(self, bucket: str) -> S3Client:
+        """A client of the region that the bucket is in; outside AWS there is nothing to find."""
+        configured = self._session._session.get_scoped_config().get("s3") or {}
+        style = os.environ.get(STYLE) or configured.get("addressing_style") or ""
+        client = self._client(style or "virtual", None)
+        if not _is_aws(client.meta.endpoint_url):
+            return client if style else self._client("path", None)  # names below an endpoint's are seldom known to DNS
+        region = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+        return client if region in (None, client.meta.region_name) else self._client(style or "virtual", region)
+
+    def _client(self, style: str, region: str | None) -> S3Client:
+        from botocore.config import Config
+
+        addressing: Any = {"addressing_style": style}
+        config = Config(
+            signature_version="s3v4",
+            s3=addressing,
+            retries={"mode": "standard", "total_max_attempts": 6},
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=64,
+        )
+        region = region or self._session.region_name or "us-east-1"
+        return self._session.client("s3", region_name=region, config=config)
+
+    def sign(self, method: str, url: str, headers: dict[str, str], payload: str) -> Mapping[str, str]:
+        """The headers of a request with its signature; credentials that expire are renewed before."""
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        class Auth(S3SigV4Auth):
+            def payload(self, _request: Any) -> str:
+                return payload
+
+        with translated(self.endpoint, "the credentials"):
+            credentials = self._credentials.get_frozen_credentials()  # type: ignore[union-attr]
+            request = AWSRequest(method, url, headers)
+            Auth(credentials, "s3", self.client.meta.region_name).add_auth(request)
+        return dict(request.headers.items())
+
+
+def _is_aws(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+
+
+def encryption() -> dict[str, str]:
+    """The parameters that ask for encryption at rest, as boto3 names them."""
+    found = {"ServerSideEncryption": os.environ.get(SSE, ""), "SSEKMSKeyId": os.environ.get(KMS_KEY, "")}
+    return {name: value for name, value in found.items() if value}
+
+
+@contextmanager
+def translated(store: str, what: str) -> Iterator[None]:
+    """Turns what boto3 raises into our errors, by type, code and status."""
+    import botocore.exceptions as errors
+
+    try:
+        yield
+    except errors.ClientError as error:
+        raise _answered(error, store, what) from error
+    except errors.BotoCoreError as error:
+        raise _failed(error, store) from error
+
+
+def _answered(error: Any, store: str, what: str) -> ProvisionError:
+    about = error.response.get("ResponseMetadata", {})
+    status, headers = int(about.get("HTTPStatusCode", 0)), about.get("HTTPHeaders", {})
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code.isdigit():  # the answer to a HEAD has no body that could say more
+        code = "NoSuchBucket" if status == 404 and what == store else ""
+    return failure(status, code, what, store, None, headers.get("date", ""))
+
+
+def _failed(error: Any, store: str) -> ProvisionError:
+    import botocore.exceptions as errors
+
+    credentials = (
+        errors.NoCredentialsError,
+        errors.PartialCredentialsError,
+        errors.CredentialRetrievalError,
+        errors.TokenRetrievalError,
+        errors.NoAuthTokenError,
+        errors.SSOError,
+    )
+    if isinstance(error, credentials):
+        return AccessDenied(f"{store}: {error}", hint="Renew or set the AWS credentials.")
+    if isinstance(error, errors.ProfileNotFound | errors.ConfigParseError | errors.ConfigNotFound):
+        return UsageError(f"{error}", hint="Check AWS_PROFILE and AWS_CONFIG_FILE.")
+    if isinstance(error, errors.ParamValidationError | errors.InvalidRegionError | errors.UnsupportedS3ArnError):
+        return UsageError(f"{store} is not the address of a bucket.", hint="Write s3://BUCKET/PREFIX.")
+    if isinstance(error, errors.SSLError):
+        return Unusable(
+            f"{store}: the endpoint's TLS certificate is not trusted, or it does not speak TLS.",
+            hint="For a private CA set AWS_CA_BUNDLE to its PEM file.",
+        )
+    if isinstance(error, errors.HTTPClientError):
+        return Unavailable(
+            f"{store} does not answer.", hint="Check AWS_ENDPOINT_URL, the proxy and the network policy."
+        )
+    return Unusable(f"{store}: {error}", hint="Check the AWS settings: AWS_ENDPOINT_URL, AWS_REGION.")

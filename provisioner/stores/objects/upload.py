@@ -1,0 +1,174 @@
+"""One file into a bucket: hashed as it passes, an object only when the digest was the locked one."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from provisioner.errors import NotFound, VerificationFailed
+from provisioner.model import TreeEntry
+from provisioner.ports.source import RangesIgnored
+from provisioner.ports.store import Advance, Pull
+from provisioner.stores.blocks.budget import BLOCK, Block, Budget
+from provisioner.stores.blocks.ordered import in_order
+from provisioner.stores.objects.bucket import Bucket, Part, UploadGone
+from provisioner.stores.objects.reading import read_back
+
+SENDERS = 8  # parts of one file in flight at most; the budget bounds all files together
+MOST_PARTS = 10_000  # S3's limit
+_MIB = 2**20
+
+log = logging.getLogger(__name__)
+
+
+def part_size(size: int) -> int:
+    """Bytes of each part of a file: always the same for one size, so that a later run can go on with the parts."""
+    return max(BLOCK, -(-size // (MOST_PARTS * _MIB)) * _MIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Puts files into one bucket.
+
+    Attributes:
+        unfinished: key -> id of the multipart uploads that can be continued.
+    """
+
+    bucket: Bucket
+    budget: Budget
+    unfinished: dict[str, str]
+
+    def put(self, key: str, entry: TreeEntry, pull: Pull, advance: Advance, connections: int) -> None:
+        """Write an entry. Raises VerificationFailed for bytes that are not the locked ones, and what a pull raises."""
+        if entry.size <= BLOCK:
+            return self._put_whole(key, entry, pull, advance)
+        sent = _Sent(advance)
+        try:
+            return self._put_parts(key, entry, pull, sent, connections)
+        except RangesIgnored:  # the source cannot begin in the middle
+            sent.take_back()
+            return self._put_parts(key, entry, pull, sent, 1)
+        except UploadGone:  # another run has ended it, and by a whole object if that one was quicker
+            sent.take_back()
+            with suppress(VerificationFailed, NotFound):
+                return read_back(self.bucket, key, entry, self.budget, sent.advance)
+            sent.take_back()
+            return self._put_parts(key, entry, pull, sent, connections)
+
+    def _put_whole(self, key: str, entry: TreeEntry, pull: Pull, advance: Advance) -> None:
+        with in_order(pull.open, entry.size, BLOCK, 1, self.budget) as blocks:
+            block = next(blocks, None)
+            content = block.bytes if block else memoryview(b"")
+            try:
+                _require(entry, hashlib.sha256(content).hexdigest())
+                self.bucket.write(key, content, entry.sha256)
+            finally:
+                if block:
+                    block.release()
+        advance(entry.size)
+
+    def _put_parts(self, key: str, entry: TreeEntry, pull: Pull, sent: _Sent, connections: int) -> None:
+        upload, there = self._begin(key, entry)
+        sender = _Sender(self.bucket, key, upload, there, sent)
+        try:
+            found, parts = self._send_all(sender, entry, pull, connections)
+            if found != entry.sha256:
+                self.bucket.abandon(key, upload)
+            _require(entry, found)
+            self.bucket.finish(key, upload, parts)
+        except (UploadGone, VerificationFailed):
+            self.unfinished.pop(key, None)
+            raise
+        self.unfinished.pop(key, None)
+
+    def _begin(self, key: str, entry: TreeEntry) -> tuple[str, dict[int, Part]]:
+        """The upload to fill, and what it holds already."""
+        if upload := self.unfinished.get(key):
+            with suppress(UploadGone):
+                there = {part.number: part for part in self.bucket.parts(key, upload)}
+                log.info("%s: %d parts of an earlier run are there", entry.label, len(there))
+                return upload, there
+        upload = self.unfinished[key] = self.bucket.begin(key, entry.sha256)
+        return upload, {}
+
+    def _send_all(
+        self, sender: _Sender, entry: TreeEntry, pull: Pull, connections: int
+    ) -> tuple[str, tuple[Part, ...]]:
+        """The digest of what came, in hex, and the parts it was sent as."""
+        digest, size = hashlib.sha256(), part_size(entry.size)
+        futures: list[Future[Part]] = []
+        with (
+            in_order(pull.open, entry.size, size, connections, self.budget) as blocks,
+            ThreadPoolExecutor(min(SENDERS, -(-entry.size // size)), thread_name_prefix="part") as pool,
+        ):
+            for number, block in enumerate(blocks, 1):
+                digest.update(block.bytes)
+                futures.append(pool.submit(sender.send, number, block))
+                if sender.failure:
+                    break
+        if sender.failure:
+            raise sender.failure
+        return digest.hexdigest(), tuple(future.result() for future in futures)
+
+
+def _require(entry: TreeEntry, found: str) -> None:
+    if found != entry.sha256:
+        raise VerificationFailed(f"The bytes that came for {entry.label} are not the locked ones.")
+
+
+@dataclass
+class _Sent:
+    """Bytes of one file that were reported as done."""
+
+    report: Advance
+    bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def advance(self, count: int) -> None:
+        with self._lock:
+            self.bytes += count
+        self.report(count)
+
+    def take_back(self) -> None:
+        self.report(-self.bytes)
+        self.bytes = 0
+
+
+@dataclass
+class _Sender:
+    """Sends the parts of one upload, from several threads."""
+
+    bucket: Bucket
+    key: str
+    upload: str
+    there: dict[int, Part]
+    sent: _Sent
+    failure: BaseException | None = None
+
+    def send(self, number: int, block: Block) -> Part:
+        """One part, unless it is there; the block is given back. After a failure nothing more is sent."""
+        try:
+            if self.failure:
+                raise self.failure
+            part = self._known(number, block) or self.bucket.write_part(self.key, self.upload, number, block.bytes)
+            self.sent.advance(len(block.bytes))
+            return part
+        except BaseException as error:  # the thread that hashes raises it again
+            self.failure = self.failure or error
+            raise
+        finally:
+            block.release()
+
+    def _known(self, number: int, block: Block) -> Part | None:
+        """The part as an earlier run sent it, if it has these very bytes.
+
+        A CRC would not do: it is easy to make other bytes for it. Where the ETag is no MD5 the part is sent again.
+        """
+        known = self.there.get(number)
+        if known is None or known.size != len(block.bytes):
+            return None
+        return known if known.etag == hashlib.md5(block.bytes, usedforsecurity=False).hexdigest() else None

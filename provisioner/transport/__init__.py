@@ -1,0 +1,1 @@
+"""Bytes over HTTP; knows neither the Hub nor a store."""
