@@ -13,7 +13,14 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.support.stores import Backend, DirectoryBackend, cannot_mount, exfat, tmpfs, unmount
+from tests.support.mounts import VOLUMES, cannot_mount, tmpfs, unmount, volume
+from tests.support.object_backend import object_backend
+from tests.support.real_mounts import given, share
+from tests.support.seaweed import cannot_serve
+from tests.support.stores import Backend, DirectoryBackend
+
+# What needs a real network mount runs where there is one: in the guest of contract/test_real_mounts.py, or given here.
+collect_ignore = [] if given() else ["contract/test_shares.py"]
 
 settings.register_profile("house", deadline=None)  # a slow machine is no failure
 settings.load_profile("house")
@@ -38,8 +45,8 @@ def mounted(open_folder: Path) -> Iterator[Callable[..., Path]]:
     def mount(**options: str) -> Path:
         point = open_folder / f"mount-{len(points)}"
         point.mkdir()
-        tmpfs(point, **options)
         points.append(point)
+        assert tmpfs(point, **options) == ""
         return point
 
     yield mount
@@ -47,20 +54,30 @@ def mounted(open_folder: Path) -> Iterator[Callable[..., Path]]:
         unmount(point)
 
 
-@pytest.fixture(params=["ext4", "tmpfs", "exfat"])
+DIRECTORIES = (*VOLUMES, *given())
+
+
+def _directory(kind: str, scratch: Path) -> Iterator[Backend]:
+    with share(kind) if kind in given() else volume(kind, scratch) as place:
+        yield DirectoryBackend(place.path / "store", hard_links=place.hard_links, chmod=place.chmod)
+
+
+@pytest.fixture(params=DIRECTORIES)
+def apart(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """An empty store of every kind that builds a release apart from those that are there."""
+    yield from _directory(request.param, tmp_path)
+
+
+OBJECTS = () if given() else ("s3",)
+
+
+@pytest.fixture(params=(*DIRECTORIES, *OBJECTS))
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """An empty store of every kind that a release can be in."""
-    root = tmp_path / "store"
-    if request.param == "ext4":  # whatever file system the temporary folder is on
-        yield DirectoryBackend(root, hard_links=True, chmod=True)
+    if request.param in OBJECTS:
+        if reason := cannot_serve():
+            pytest.skip(reason)
+        with object_backend(request.param) as found:
+            yield found
         return
-    mount = tmp_path / "mount"
-    mount.mkdir()
-    reason = cannot_mount() or (tmpfs(mount, size="64m") if request.param == "tmpfs" else exfat(mount, tmp_path))
-    if reason:
-        pytest.skip(f"{request.param}: {reason}")
-    try:
-        linux = request.param == "tmpfs"
-        yield DirectoryBackend(mount / "store", hard_links=linux, chmod=linux)
-    finally:
-        unmount(mount)
+    yield from _directory(request.param, tmp_path)

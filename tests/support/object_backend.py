@@ -42,7 +42,7 @@ class ObjectBackend:
     endpoint: str | None = None
     hard_links: bool = False
     chmod: bool = False
-    is_directory: bool = False
+    in_place: bool = True
 
     def __post_init__(self) -> None:
         self.client = seaweed.client(self.server)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -29,10 +25,13 @@ class Backend(Protocol):
 
     Attributes:
         hard_links, chmod: what the place is known to be able to do.
+        in_place: files are built where readers will look for them, for want of a rename; only the record makes them a
+            release, and a part of a file cannot be read before the file is whole.
     """
 
     hard_links: bool
     chmod: bool
+    in_place: bool
 
     def open(self, modes: Modes | None = None) -> Store: ...
 
@@ -54,6 +53,7 @@ class DirectoryBackend:
     root: Path
     hard_links: bool = True
     chmod: bool = True
+    in_place: bool = False
 
     def open(self, modes: Modes | None = None) -> DirectoryStore:
         return DirectoryStore(str(self.root), modes or Modes())
@@ -127,58 +127,3 @@ def files_below(folder: Path) -> dict[str, int]:
 def bytes_anywhere(root: Path, needle: bytes) -> list[str]:
     """The files below a folder that contain some bytes."""
     return [path for path in files_below(root) if needle in (root / path).read_bytes()]
-
-
-@cache
-def cannot_mount() -> str:
-    """Why nothing can be mounted here, or ""."""
-    if os.geteuid() != 0:
-        return "mounting needs root"
-    with_tmp = Path(f"/tmp/provisioner-mount-{os.getpid()}")
-    with_tmp.mkdir()
-    try:
-        done = _run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(with_tmp))
-        if done:
-            return f"mount does not work here: {done}"
-        unmount(with_tmp)
-        return ""
-    finally:
-        with_tmp.rmdir()
-
-
-def tmpfs(point: Path, **options: str) -> str:
-    """Mount a tmpfs; "" or what went wrong."""
-    given = ",".join(f"{name}={value}" for name, value in options.items())
-    return _run("mount", "-t", "tmpfs", "-o", given, "tmpfs", str(point))
-
-
-def exfat(point: Path, scratch: Path) -> str:
-    """Mount a file system with neither hard links nor modes, nor case; "" or why not."""
-    image = scratch / "exfat.img"
-    image.touch()
-    os.truncate(image, 64 * 2**20)
-    if shutil.which("mkfs.vfat") and "vfat" in Path("/proc/filesystems").read_text():
-        return _run("mkfs.vfat", str(image)) or _run("mount", "-o", "loop,quiet", str(image), str(point))
-    if not (shutil.which("mkfs.exfat") and shutil.which("mount.exfat-fuse")):
-        return "neither a vfat kernel with mkfs.vfat nor exfat-fuse with mkfs.exfat is here"
-    if problem := _run("mkfs.exfat", str(image)):
-        return problem
-    device = subprocess.run(["losetup", "-f", "--show", str(image)], capture_output=True, text=True)
-    if device.returncode:
-        return f"losetup: {device.stderr.strip()}"
-    problem = _run("mount.exfat-fuse", device.stdout.strip(), str(point))
-    _run("losetup", "-d", device.stdout.strip())  # goes once it is unmounted
-    return problem
-
-
-def unmount(point: Path) -> None:
-    for _ in range(50):
-        if not _run("umount", str(point)):
-            return
-        time.sleep(0.05)
-    _run("umount", "-l", str(point))
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
-    return f"{command[0]}: {(done.stderr or done.stdout).strip() or done.returncode}" if done.returncode else ""

@@ -12,7 +12,7 @@ from provisioner.model import Digest, Tree, TreeEntry
 from provisioner.ports.store import Advance, Capabilities, Held, Modes, Pull
 from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump
 from provisioner.stores.directory import owner
-from provisioner.stores.directory.copying import check_file, copy_file, inside, link, require_same
+from provisioner.stores.directory.copying import check_file, copy_file, inside, link, require_content, require_same
 from provisioner.stores.directory.files import (
     create,
     make_folder,
@@ -131,7 +131,7 @@ class DirectoryBuild:
         """From a build that nobody works on; hashed before anything is moved."""
         seen = check_file(source, entry, advance)
         os.rename(source, self._path(entry))
-        require_same(self._path(entry), seen)
+        require_content(self._path(entry), seen, entry)
         if self._can.chmod:
             os.chmod(self._path(entry), self._modes.file)
 

@@ -55,6 +55,21 @@ def require_same(path: str, seen: Identity) -> None:
         raise NotFound(f"{path} was exchanged while it was hashed.")
 
 
+def require_content(path: str, seen: Identity, entry: TreeEntry) -> None:
+    """What was renamed must be what was hashed, or be hashed again: rclone's mount numbers a file anew at a rename.
+
+    Raises VerificationFailed; the path is then gone again.
+    """
+    found = os.lstat(path)
+    if (found.st_dev, found.st_ino) == seen:
+        return
+    try:
+        check_file(path, entry, lambda _: None)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
 def copy_file(source: str, target: str, entry: TreeEntry, advance: Advance) -> None:
     """Copy and hash in one pass. Raises VerificationFailed; the target is then gone again."""
     reader = open_regular(source)

@@ -13,7 +13,7 @@ from provisioner.errors import NotFound, ProvisionError, StoreError, StoreFull, 
 # Dirty pages of a network mount count against a pod's memory (kserve#5162), so they are written out as we go.
 FLUSH = 64 * 2**20
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
 _PASSING = {errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN}
 
@@ -29,7 +29,7 @@ def translated(path: str) -> Iterator[None]:
 
 def failure(error: OSError, path: str) -> ProvisionError:
     """The failure of one file operation."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return StoreFull(
             f"No space is left for {path}.",
             hint="Enlarge the volume or free space, then run again; what was verified is kept.",

@@ -14,7 +14,15 @@ from provisioner.report import Evidence, Finding, Kind
 from provisioner.stores.directory import check as checking
 from provisioner.stores.directory import owner
 from provisioner.stores.directory.build import DirectoryBuild
-from provisioner.stores.directory.files import make_folder, read_small, replace_file, sync_folder, translated, unique
+from provisioner.stores.directory.files import (
+    FULL,
+    make_folder,
+    read_small,
+    replace_file,
+    sync_folder,
+    translated,
+    unique,
+)
 from provisioner.stores.directory.leftovers import Abandoned, abandoned
 from provisioner.stores.directory.partial import Leftover
 from provisioner.stores.directory.places import RELEASES, REMOVED, STAGING, Places
@@ -155,8 +163,14 @@ class DirectoryStore:
     def _clock(self) -> float:
         """The file system's own time: a server's clock may differ from ours."""
         path = unique(os.path.join(self._places.staging, "clock"))
-        with open(path, "xb"):
-            now = os.stat(path).st_mtime
+        try:
+            with open(path, "xb"):
+                now = os.stat(path).st_mtime
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            os.utime(self._places.staging)  # on a full volume a sweep is what makes room
+            return os.stat(self._places.staging).st_mtime
         os.unlink(path)
         return now
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -35,7 +36,7 @@ class Connection:
         except ImportError:
             raise MissingExtra("S3", "s3") from None
         with translated(f"s3://{bucket}", f"s3://{bucket}"):
-            self._session = boto3.Session()
+            self._session = boto3.Session(botocore_session=_core())
             self._credentials = self._session.get_credentials()
             if self._credentials is None:
                 raise AccessDenied(
@@ -60,9 +61,11 @@ class Connection:
         """A client of the region that the bucket is in; outside AWS there is nothing to find."""
         configured = self._session._session.get_scoped_config().get("s3") or {}
         style = os.environ.get(STYLE) or configured.get("addressing_style") or ""
-        client = self._client(style or "virtual", None)
-        if not _is_aws(client.meta.endpoint_url):
-            return client if style else self._client("path", None)  # names below an endpoint's are seldom known to DNS
+        named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        first = style or ("path" if named and not _is_aws(named) else "virtual")
+        client = self._client(first, None)
+        if not _is_aws(client.meta.endpoint_url):  # BUCKET.HOST is seldom known to DNS where the host is not Amazon's
+            return client if style or first == "path" else self._client("path", None)
         region = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
         return client if region in (None, client.meta.region_name) else self._client(style or "virtual", region)
 
@@ -95,6 +98,22 @@ class Connection:
             request = AWSRequest(method, url, headers)
             Auth(credentials, "s3", self.client.meta.region_name).add_auth(request)
         return dict(request.headers.items())
+
+
+def _core() -> Any:
+    """What boto3 stands on, with the descriptions of the API read once for all stores of a process."""
+    from botocore.session import Session
+
+    core = Session()
+    core.register_component("data_loader", _loader())
+    return core
+
+
+@cache
+def _loader() -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def _is_aws(endpoint: str) -> bool:

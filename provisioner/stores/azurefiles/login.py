@@ -1,0 +1,99 @@
+"""Who we are for Azure: from the environment, in the order that Azure's own tools use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from provisioner.errors import MissingExtra, UsageError
+from provisioner.stores.azurefiles.address import Address
+
+CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
+ACCOUNT = "AZURE_STORAGE_ACCOUNT"
+KEY = "AZURE_STORAGE_KEY"
+SAS = "AZURE_STORAGE_SAS_TOKEN"
+SUFFIX = "AZURE_STORAGE_ENDPOINT_SUFFIX"
+ENDPOINT = "PROVISION_AZURE_FILE_ENDPOINT"
+PUBLIC = "core.windows.net"
+HINT = f"Set {CONNECTION_STRING}, {KEY} or {SAS}, or sign in (az login, workload identity)."
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to reach an account.
+
+    Attributes:
+        endpoint: URL of the account's file service.
+        credential: what the SDK takes: a signature (text), a key (a dict), or a token credential.
+        source: the variable it came from, or "" for azure-identity.
+    """
+
+    endpoint: str
+    credential: Any = field(repr=False)
+    source: str = ""
+
+
+def login(address: Address, environment: Mapping[str, str]) -> Login:
+    """The strongest credential of the environment. Raises UsageError when it is another account's, MissingExtra."""
+    if text := environment.get(CONNECTION_STRING):
+        return _from_connection_string(address, text, environment)
+    endpoint = _endpoint(address, environment)
+    if key := environment.get(KEY):
+        _require_account(address, environment.get(ACCOUNT) or address.account, ACCOUNT)
+        return Login(endpoint, _shared(address.account, key), KEY)
+    if sas := environment.get(SAS):
+        return Login(endpoint, sas.strip().lstrip("?"), SAS)
+    return Login(endpoint, _identity())
+
+
+def _from_connection_string(address: Address, text: str, environment: Mapping[str, str]) -> Login:
+    pairs = [part.partition("=") for part in text.strip().strip(";").split(";")]
+    parts = {name.strip().lower(): value for name, _, value in pairs}
+    endpoint = environment.get(ENDPOINT) or parts.get("fileendpoint") or _endpoint(address, environment, parts)
+    if named := parts.get("accountname") or _account_of(endpoint):
+        _require_account(address, named, CONNECTION_STRING)
+    if key := parts.get("accountkey"):
+        return Login(endpoint.rstrip("/"), _shared(address.account, key), CONNECTION_STRING)
+    if sas := parts.get("sharedaccesssignature"):
+        return Login(endpoint.rstrip("/"), sas.lstrip("?"), CONNECTION_STRING)
+    raise UsageError(
+        f"{CONNECTION_STRING} has neither AccountKey nor SharedAccessSignature.",
+        hint="Copy it again from the portal (Access keys), or: az storage account show-connection-string",
+    )
+
+
+def _endpoint(address: Address, environment: Mapping[str, str], parts: Mapping[str, str] | None = None) -> str:
+    if given := environment.get(ENDPOINT):
+        return given.rstrip("/")
+    suffix = (parts or {}).get("endpointsuffix") or environment.get(SUFFIX) or PUBLIC
+    scheme = (parts or {}).get("defaultendpointsprotocol") or "https"
+    return f"{scheme}://{address.account}.file.{suffix.strip('.')}"
+
+
+def _account_of(endpoint: str) -> str:
+    """The account in the host name, or "" where it is not in there."""
+    name, dot, _ = (urlsplit(endpoint).hostname or "").partition(".file.")
+    return name if dot else ""
+
+
+def _require_account(address: Address, named: str, variable: str) -> None:
+    if named != address.account:
+        raise UsageError(
+            f"{variable} is for the account {named}, and {address} is in {address.account}.",
+            hint=f"Correct the address, or unset {variable}.",
+        )
+
+
+def _shared(account: str, key: str) -> dict[str, str]:
+    return {"account_name": account, "account_key": key.strip()}
+
+
+def _identity() -> Any:
+    """Whatever azure-identity finds: workload identity, managed identity, the Azure CLI."""
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError:
+        raise MissingExtra("Signing in to Azure", "azure") from None
+    return DefaultAzureCredential()
