@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.options import at_option, default_store, release_option, store_option
+from provisioner.cli.options import default_store, mounted_option, release_option, store_option
 
 
 @click.command("env", short_help="Print the offline environment that points consumers at a release.")
-@at_option
+@mounted_option
 @store_option
 @release_option
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli.options import at_option, default_store, output_options, store_option
+from provisioner.cli.options import default_store, mounted_option, output_options, store_option
 
 if TYPE_CHECKING:
     from provisioner.render.output import Output
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("hub", short_help="Serve a store as a read-only Hub endpoint.")
-@at_option
+@mounted_option
 @store_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(

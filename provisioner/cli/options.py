@@ -38,6 +38,8 @@ class _Shared(click.Option):
         return os.environ.get(own) or super().resolve_envvar_value(ctx)
 
 
+ADDRESSES = "pvc, nfs, a path, s3://, minio:// or azurefiles://"
+
 lock_option: Decorator = click.option(
     "--lock",
     cls=_Shared,
@@ -57,7 +59,12 @@ store_option: Decorator = click.option(
 at_option: Decorator = click.option(
     "--at",
     metavar="TARGET",
-    help="The store: pvc, nfs, a path or file://.  [default: the local store]",
+    help=f"The store: {ADDRESSES}.  [default: the local store]",
+)
+mounted_option: Decorator = click.option(
+    "--at",
+    metavar="TARGET",
+    help="The store, mounted here: pvc, nfs, a path or file://.  [default: the local store]",
 )
 endpoint_option: Decorator = click.option(
     "--endpoint",

@@ -15,7 +15,7 @@ from provisioner.errors import (
     Unavailable,
     VerificationFailed,
 )
-from provisioner.model import TreeEntry
+from provisioner.model import LockedFile, TreeEntry
 from provisioner.ops.crew import Crew
 from provisioner.ops.pull import Cancelled, Patience, PatientPull
 from provisioner.plan import Action, Generate, Move, Plan, Share
@@ -71,6 +71,7 @@ class Execution:
         self._tally = tally
         self._cancelled = threading.Event()
         self._connections = 1
+        self._lost: dict[str, ProvisionError] = {}
 
     def run(self, work: Plan, build: Build) -> None:
         """All actions, largest first. Raises the first failure, once every thread has stopped."""
@@ -116,9 +117,7 @@ class Execution:
 
     def _move(self, action: Move, build: Build, entry: TreeEntry) -> None:
         assert entry.origin is not None  # only locked files are moved
-        candidates = [source for source in self._sources if source.has(entry.origin)]
-        if not candidates:
-            raise NotFound(f"No source holds {entry.origin.repo}: {entry.origin.file.path}.", hint="Add a --from.")
+        candidates = self._candidates(entry.origin)
         self.observer(FileStarted(entry.label, entry.size))
         pulls: list[PatientPull] = []
         for source in candidates[:-1]:
@@ -129,6 +128,21 @@ class Execution:
             except (VerificationFailed, NotFound, AccessDenied, Unavailable, StoreError) as error:
                 self.observer(Notice(f"{error} The next source is asked."))
         return self._from(candidates[-1], pulls, build, entry)
+
+    def _candidates(self, file: LockedFile) -> list[Source]:
+        """The sources that may have a file; one that cannot even say so is not asked again."""
+        found = []
+        for source in [source for source in self._sources if source.name not in self._lost]:
+            try:
+                if source.has(file):
+                    found.append(source)
+            except (AccessDenied, Unavailable, StoreError) as error:
+                self._lost[source.name] = error
+                self.observer(Notice(f"{error} {source.name} is left out."))
+        if not found:
+            missing = NotFound(f"No source holds {file.repo}: {file.file.path}.", hint="Add a --from.")
+            raise next(iter(self._lost.values()), missing)
+        return found
 
     def _from(self, source: Source, pulls: list[PatientPull], build: Build, entry: TreeEntry) -> None:
         """One attempt; `pulls` are those of the entry so far, this one among them afterwards."""

@@ -90,7 +90,7 @@ class ObjectBuild:
     def publish(self, record: ReleaseRecord, lock_text: bytes) -> bool:
         """Make the release exist, whole; False when it was there already. Raises Unavailable when files of it went.
 
-        Looked at before and after: a prune that took this run for dead may delete in the moment between.
+        Our marker is looked for before and after: a prune that takes this run for dead deletes it before any file.
         """
         self._marker.renew()
         if self._is_there():
@@ -100,7 +100,7 @@ class ObjectBuild:
         if not self._write(self._keys.record(record.release), dump(record), only_new=True):
             return False
         try:
-            self._check_presence(sizes(self._bucket, self._keys, record.release))
+            self._marker.require()
         except Unavailable:
             self._bucket.delete([self._keys.record(record.release)])
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 
-from provisioner.errors import NotFound, ProvisionError
+from provisioner.errors import NotFound, ProvisionError, Unavailable
 from provisioner.model import Digest
 from provisioner.stores.objects.bucket import Bucket
 from provisioner.stores.objects.keys import Keys
@@ -18,13 +18,24 @@ class Marker:
 
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket, self._key = bucket, key
-        self._content = identity()
-        self.renew()
+        self._write()
         self._heartbeat = Heartbeat(self.renew)
 
+    def _write(self) -> None:
+        content = identity()
+        self._bucket.write(self._key, content, Digest(hashlib.sha256(content).hexdigest()))
+
     def renew(self) -> None:
-        """Write it again. Raises AccessDenied, StoreError and whatever keeps us from writing."""
-        self._bucket.write(self._key, self._content, Digest(hashlib.sha256(self._content).hexdigest()))
+        """Write it again. Raises Unavailable when a sweep has taken us for dead: then files of ours may be gone."""
+        self.require()
+        self._write()
+
+    def require(self) -> None:
+        """Raise Unavailable when it is gone; a sweep deletes it before anything else."""
+        try:
+            self._bucket.stat(self._key)
+        except NotFound:
+            raise Unavailable("This run was taken for dead by a prune.", hint="Run again to continue.") from None
 
     def remove(self) -> None:
         """The process lets go."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -106,7 +107,19 @@ def _core() -> Any:
 
     core = Session()
     core.register_component("data_loader", _loader())
+    parsers = core.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_timestamp)  # its own takes 0.2 ms, a fifth of a long listing
     return core
+
+
+def _timestamp(value: Any) -> datetime:
+    """A time of an answer: ISO 8601 in a body, another form in a header."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        from botocore.utils import parse_timestamp
+
+        return parse_timestamp(value)
 
 
 @cache

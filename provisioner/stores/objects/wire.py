@@ -61,8 +61,8 @@ class Wire:
         if start == stop:
             yield _Nothing()
             return
-        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        response = self._http.request("GET", url, self._sign("GET", url, headers, UNSIGNED))
+        asked = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        response = self._http.request("GET", url, {**self._sign("GET", url, {}, UNSIGNED), **asked})
         if response.status >= 400:
             raise self._failure(response, what)
         stream = HttpStream(response, url, stop - start)
@@ -102,18 +102,22 @@ class Wire:
     def _prove(
         self, response: urllib3.BaseHTTPResponse, what: str, content: bytes | memoryview, own: Mapping[str, str]
     ) -> None:
-        """The store has the bytes we sent: it repeats our checksum, refused a wrong MD5, or names the right one.
+        """The store has the bytes we sent: it repeats our checksum, or refuses a wrong MD5, or names the right one.
 
         An ETag alone that is no MD5 says nothing, one that is another MD5 says that something else was stored.
         """
         name, value = next(iter(own.items()))
-        if name == "Content-MD5" or response.headers.get(name) == value:
-            return
         etag = response.headers.get("etag", "").strip('"')
-        if response.headers.get(name) or not _MD5.fullmatch(etag) or etag != _md5(content).hexdigest():
+        if name == "Content-MD5":
+            right = not _MD5.fullmatch(etag) or _sealed(response) or bytes.fromhex(etag) == base64.b64decode(value)
+            hint = "Something on the way to it changes what is written."
+        else:
+            returned = response.headers.get(name)
+            right = returned == value if returned else etag == _md5(content).hexdigest()
+            hint = "A store that knows no checksums wants AWS_REQUEST_CHECKSUM_CALCULATION=when_required."
+        if not right:
             raise VerificationFailed(
-                f"{self._store} does not say that it has the bytes that were sent for {what}.",
-                hint="A store that knows no checksums wants AWS_REQUEST_CHECKSUM_CALCULATION=when_required.",
+                f"{self._store} does not say that it has the bytes that were sent for {what}.", hint=hint
             )
 
     def _send(
@@ -135,8 +139,8 @@ class Wire:
     def _put(
         self, url: str, what: str, content: bytes | memoryview, headers: Mapping[str, str], payload: str
     ) -> urllib3.BaseHTTPResponse:
-        given = {**headers, "Content-Length": str(len(content))}
-        response = self._http.request("PUT", url, self._sign("PUT", url, given, payload), content)
+        signed = self._sign("PUT", url, dict(headers), payload)
+        response = self._http.request("PUT", url, {**signed, "Content-Length": str(len(content))}, content)
         if response.status in (200, 412):
             response.drain_conn()
             return response
@@ -157,6 +161,12 @@ def _code(response: urllib3.BaseHTTPResponse) -> str:
         return ElementTree.fromstring(body).findtext("Code") or ""
     except Exception:
         return ""
+
+
+def _sealed(response: urllib3.BaseHTTPResponse) -> bool:
+    """Encrypted with a key of its own, so that the ETag looks like an MD5 and is none."""
+    with_kms = response.headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    return with_kms or "x-amz-server-side-encryption-customer-algorithm" in response.headers
 
 
 def _md5(content: bytes | memoryview) -> hashlib._Hash:
