@@ -6,11 +6,12 @@ import json
 import sys
 
 from provisioner.errors import InvalidDocument, ProvisionError
+from provisioner.render.printable import printable
 
 
 def show(error: ProvisionError, *, as_json: bool) -> None:
     """Print a failure to stderr."""
-    print(_json(error) if as_json else _text(error), file=sys.stderr)
+    print(_json(error) if as_json else printable(_text(error)), file=sys.stderr)
 
 
 def _json(error: ProvisionError) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from provisioner.ports.events import Observer, silent
+from provisioner.render.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,7 +39,7 @@ class Output:
         """Tell the operator something on stderr."""
         if self.quiet:
             return
-        print(json.dumps({"event": "note", "message": text}) if self.as_json else text, file=sys.stderr)
+        print(json.dumps({"event": "note", "message": text}) if self.as_json else printable(text), file=sys.stderr)
 
     @contextmanager
     def watching(self) -> Iterator[Observer]:

@@ -22,6 +22,7 @@ from provisioner.ports.events import (
     Retrying,
     Started,
 )
+from provisioner.render.printable import printable
 from provisioner.render.sizes import count, duration, size
 
 OWN_BAR = 8 * 2**20  # smaller files pass too fast to be read
@@ -107,7 +108,7 @@ class _Tally:
 
 
 def _err(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -161,9 +162,11 @@ class _Bars:
             case FileDone(path):
                 self._done(path)
             case Retrying(path, attempt, delay, reason):
-                self.progress.console.print(f"retry {attempt} in {delay:.1f} s: {path}: {reason}", style="yellow")
+                self.progress.console.print(
+                    printable(f"retry {attempt} in {delay:.1f} s: {path}: {reason}"), style="yellow"
+                )
             case Notice(message):
-                self.progress.console.print(message)
+                self.progress.console.print(printable(message))
             case Finished() if self.whole is not None:
                 self.progress.remove_task(self.whole)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from provisioner.render.printable import printable
 from provisioner.render.sizes import count, duration, size
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def verify_table(report: VerifyReport) -> RenderableType:
         return f"OK  {head}"
     findings = table(f"FAILED  {head}", "finding", "path", "detail")
     for finding in report.findings:
-        findings.add_row(finding.kind, finding.path, finding.detail)
+        findings.add_row(finding.kind, printable(finding.path), printable(finding.detail))
     hint = f"To mend it: provision mirror --to {report.store} --repair"
     return Group(findings, f"{count(len(report.findings), 'finding')}. {hint}")
 
@@ -120,7 +121,7 @@ def releases_table(store: str, releases: Iterable[ReleaseSummary]) -> Renderable
     """What a store holds."""
     result = table(f"Releases in {store}", "release", "", "created", "#files", "#size", "models")
     for release in releases:
-        models = release.problem or "\n".join(release.models)
+        models = printable(release.problem) or "\n".join(release.models)
         active = "active" if release.active else ""
         result.add_row(release.release, active, release.created, f"{release.files:,}", size(release.bytes), models)
     return result
