@@ -26,10 +26,13 @@ SECTIONS = {
         "verify": "Check a release against the lock, every finding before it exits.",
         "status": "Compare the lock with what a store holds.",
         "releases": "List, activate and prune the releases of a store.",
+        "doctor": "Probe a target end to end: what holds, and what to do.",
+        "access": "Least-privilege access for readers and the mirror: MinIO, S3, Azure Files.",
     },
     "Consume": {
         "env": "Print the offline environment that points consumers at a release.",
         "hub": "Serve a store as a read-only Hub endpoint.",
+        "sums": "Write the SHA256SUMS of a release, for sha256sum and rclone.",
     },
     "Try it": {
         "demo": "Provision a real model end to end on this machine.",

@@ -140,9 +140,9 @@ def overwrite(server: S3Server, bucket: str, key: str, content: bytes) -> None:
 def flip_at_rest(server: S3Server, bucket: str, needle: bytes, *, noticed: bool = False) -> None:
     """Change one bit of stored bytes behind the server's back, in SeaweedFS's volume files. The ETag stays.
 
-    SeaweedFS keeps a CRC32C for each chunk (4 MiB at most) and looks at it whenever it reads a chunk whole: a GET then
-    answers 500 InternalError, or breaks off before a later chunk, after 13 s of its own retries. A GET of a range
-    inside a chunk of over 1 MiB is answered with the damaged bytes. We mend the CRC, so that every GET delivers them.
+    SeaweedFS keeps a CRC32C for each chunk (4 MiB at most). A GET that reads a damaged chunk is tried again inside for
+    13 s, then answered with 500 InternalError, or broken off where an earlier chunk had been sent. Not always: a small
+    range in the fourth chunk of a 20 MiB object came back damaged. We mend the CRC, so that every GET delivers it.
 
     Args:
         needle: bytes that occur in the object, within one chunk; every copy in the bucket is changed.
