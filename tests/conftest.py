@@ -13,6 +13,8 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests.support.azure_backend import AzureFilesBackend
+from tests.support.azure_files import AzureFiles
 from tests.support.mounts import VOLUMES, cannot_mount, tmpfs, unmount, volume
 from tests.support.object_backend import object_backend
 from tests.support.real_mounts import given, share
@@ -54,30 +56,33 @@ def mounted(open_folder: Path) -> Iterator[Callable[..., Path]]:
         unmount(point)
 
 
+# In the guest of contract/test_real_mounts.py only its mounts are of interest.
 DIRECTORIES = (*VOLUMES, *given())
+SHARES = () if given() else ("azurefiles",)
+OBJECTS = () if given() else ("s3", "minio")
 
 
-def _directory(kind: str, scratch: Path) -> Iterator[Backend]:
-    with share(kind) if kind in given() else volume(kind, scratch) as place:
-        yield DirectoryBackend(place.path / "store", hard_links=place.hard_links, chmod=place.chmod)
-
-
-@pytest.fixture(params=DIRECTORIES)
-def apart(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    """An empty store of every kind that builds a release apart from those that are there."""
-    yield from _directory(request.param, tmp_path)
-
-
-OBJECTS = () if given() else ("s3",)
-
-
-@pytest.fixture(params=(*DIRECTORIES, *OBJECTS))
+@pytest.fixture(params=(*DIRECTORIES, *SHARES, *OBJECTS))
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """An empty store of every kind that a release can be in."""
-    if request.param in OBJECTS:
+    yield from _empty(request.param, tmp_path)
+
+
+@pytest.fixture(params=(*DIRECTORIES, *SHARES))
+def apart(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """An empty store of every kind that builds a release apart from those that are there."""
+    yield from _empty(request.param, tmp_path)
+
+
+def _empty(kind: str, scratch: Path) -> Iterator[Backend]:
+    if kind in SHARES:
+        with AzureFiles(scratch) as server:
+            yield AzureFilesBackend(server)
+    elif kind in OBJECTS:
         if reason := cannot_serve():
             pytest.skip(reason)
-        with object_backend(request.param) as found:
+        with object_backend(kind) as found:
             yield found
-        return
-    yield from _directory(request.param, tmp_path)
+    else:
+        with share(kind) if kind in given() else volume(kind, scratch) as place:
+            yield DirectoryBackend(place.path / "store", hard_links=place.hard_links, chmod=place.chmod)

@@ -154,15 +154,20 @@ def _part_problem(part: str) -> str:
 def collisions(paths: tuple[RelPath, ...]) -> tuple[tuple[RelPath, RelPath], ...]:
     """Pairs of paths that cannot stand beside each other on every store.
 
-    Equal but for case or Unicode form (SMB and vfat fold them), or one a folder above the other.
+    Equal but for case or Unicode form (SMB and vfat fold them), in folders that are, or one a folder above the other.
     """
     found = []
     seen: dict[str, RelPath] = {}
     for path in paths:
         if (other := seen.setdefault(_folded(path), path)) is not path:
             found.append((other, path))
+    folders: dict[str, RelPath] = {}
+    for path in paths:
+        for parent in path.parents:
+            if not (other := folders.setdefault(_folded(parent), path)).startswith(f"{parent}/"):
+                found.append((other, path))
     found += [(seen[key], path) for path in paths for parent in path.parents if (key := _folded(parent)) in seen]
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _folded(text: str) -> str:

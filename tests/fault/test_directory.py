@@ -20,7 +20,8 @@ from provisioner.report import Evidence
 from tests.support.faults_process import SOMEBODY, Weak, weak
 from tests.support.hub_fixture import make
 from tests.support.locks import MemorySource, document, lock_of, small, snapshot, tree, write
-from tests.support.stores import DirectoryBackend, files_below, findings, tmpfs, transfer, unmount
+from tests.support.mounts import tmpfs, unmount
+from tests.support.stores import DirectoryBackend, files_below, findings, transfer
 
 Mount = Callable[..., Path]
 BIG = make("org/big", {"config.json": b"{}", "model.safetensors": bytes(3 * 2**20), "tokenizer.json": b"[]"})

@@ -24,6 +24,7 @@ class AzureFilesBackend:
     retries: Retries = QUICK
     hard_links: bool = field(default=False, init=False)
     chmod: bool = field(default=False, init=False)
+    in_place: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if not self.server.path(SHARE).exists():

@@ -1,8 +1,8 @@
 """A real NFS 4.2 and a real SMB 3.1.1 mount, given by the environment or made in a guest of our own.
 
-The guest is a User-Mode Linux kernel: an ordinary process that boots a real Linux on the files of this machine, with the
-kernel's NFS server, Samba and both clients in it, whatever this machine's own kernel has. It runs in a process namespace
-of its own, so that nothing outlives it, and what it mounts is never seen outside.
+The guest is a User-Mode Linux kernel: an ordinary process that boots a real Linux on the files of this machine, with
+the kernel's NFS server, Samba and both clients in it, whatever this machine's own kernel has. It runs in a process
+namespace of its own, so that nothing outlives it, and what it mounts is never seen outside.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MEMORY = "1G"
 BOOT_SECONDS = 90
 
 # What the guest needs, with the Debian package it is in.
-_BOTH = {"linux.uml": "user-mode-linux", "modprobe": "kmod", "ip": "iproute2", "unshare": "util-linux"}
+_BOTH = {"linux.uml": "user-mode-linux", "modprobe": "kmod", "ip": "iproute2", "setpriv": "util-linux"}
 PROGRAMS = {
     "nfs": _BOTH | {"mount.nfs4": "nfs-common", "rpc.nfsd": "nfs-kernel-server", "rpcbind": "rpcbind"},
     "smb": _BOTH | {"mount.cifs": "cifs-utils", "smbd": "samba", "smbpasswd": "samba-common-bin"},
@@ -120,10 +120,15 @@ def _boot(kind: str, box: Path, seconds: int) -> str:
     kernel = ("linux.uml", f"mem={MEMORY}", "rootfstype=hostfs", "rootflags=/", "rw", "quiet", "panic=-1")
     console = ("con=null", "con0=null,fd:1", "ssl=null", f"uml_dir={box}", "umid=guest")
     first = ("init=/bin/bash", "--", str(SCRIPT), str(box), kind, str(seconds))
+    die_with_us = ("setpriv", "--pdeathsig", "KILL")
     alone = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation", "private")
     with (box / "console").open("wb") as file:
         process = subprocess.Popen(
-            [*alone, *kernel, *console, *first], stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd="/"
+            [*die_with_us, *alone, *kernel, *console, *first],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            cwd="/",
         )
         try:
             process.wait(seconds + BOOT_SECONDS)

@@ -77,3 +77,9 @@ def test_collisions_are_named_in_pairs() -> None:
         ("é", "e\u0301"),
         ("onnx", "onnx/model.onnx"),
     )
+
+
+def test_folders_that_differ_only_in_case_collide_once() -> None:
+    """SMB would make one folder of the two."""
+    paths = tuple(map(RelPath, ["Onnx/sub/a", "onnx/sub/b", "onnx/sub/c", "onnxy/a"]))
+    assert collisions(paths) == (("Onnx/sub/a", "onnx/sub/b"), ("Onnx/sub/a", "onnx/sub/c"))

@@ -243,7 +243,7 @@ class AzureFilesBuild:
     def close(self) -> None:
         """Let go; what was verified stays for the next run unless the release is there."""
         self._heartbeat.stop()
-        self._pool.shutdown()
+        self._pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C some may still wait for an answer
         with suppress(ProvisionError):
             if self._published or not self._worth_keeping():
                 delete_all(self._share, self._folder)

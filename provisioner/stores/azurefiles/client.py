@@ -22,6 +22,7 @@ API_VERSION = "2024-11-04"
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 POOL = 256  # connections that are kept: as many as --jobs allows
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _SIGNATURE = re.compile(r"\bsig=[^&\s'\"]+")
 
 
@@ -55,29 +56,29 @@ def connect(address: Address, login: Login, retries: Retries) -> ShareClient:
         token_intent="backup" if hasattr(login.credential, "get_token") else None,
         api_version=API_VERSION,
         retry_policy=_retry_policy(retries),
-        transport=_transport(os.environ),
+        transport=_transport(login.endpoint, os.environ),
     )
 
 
-def _transport(environment: Mapping[str, str]) -> RequestsTransport:
-    """requests reads proxies, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE itself; SSL_CERT_FILE it does not know."""
+def _transport(endpoint: str, environment: Mapping[str, str]) -> RequestsTransport:
+    """requests would read the environment again for every request, which costs as much as sending it, and a ~/.netrc
+    too, which would replace our signature."""
     import requests
     from azure.core.pipeline.transport import RequestsTransport
     from requests.adapters import HTTPAdapter
+    from requests.utils import get_environ_proxies
 
     session = requests.Session()
-    session.auth = _keep  # or requests would replace the signature by what ~/.netrc says
+    session.trust_env = False
+    session.proxies = get_environ_proxies(endpoint)
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=POOL, max_retries=0))
-    options: dict[str, Any] = {"connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
-    bundles = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    if (file := environment.get("SSL_CERT_FILE")) and not any(environment.get(name) for name in bundles):
-        options["connection_verify"] = file
-    return RequestsTransport(session=session, **options)
-
-
-def _keep(request: Any) -> Any:
-    return request
+    return RequestsTransport(
+        session=session,
+        connection_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        connection_verify=next(filter(None, map(environment.get, CA_VARIABLES)), True),
+    )
 
 
 def _retry_policy(retries: Retries) -> Any:

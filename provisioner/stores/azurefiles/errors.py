@@ -26,11 +26,16 @@ SKEW_SECONDS = 5 * 60.0  # Azure itself refuses requests from 15 minutes on; sig
 _FULL = {"ShareSizeLimitReached", "ShareUsageExceedsQuota", "AccountSizeLimitReached", "InsufficientStorage"}
 _PASSING = {"ServerBusy", "OperationTimedOut", "InternalError", "ShareBeingDeleted", "DeletePending"}
 _NO_SHARE = {"ShareNotFound", "ShareDisabled"}
+_GARBLED = "The bytes of {} did not arrive whole."
 _OPEN = {"SharingViolation", "FileLockConflict", "CannotDeleteFileOrDirectory", "ClientCacheFlushDelay"}
 
 
 class Exists(StoreError):
     """Something else has the name already."""
+
+
+class NoShare(NotFound):
+    """The share itself is not there."""
 
 
 class Garbled(Unavailable):
@@ -54,13 +59,14 @@ def translated(place: str) -> Iterator[None]:
 
 def failure(error: Any, place: str) -> ProvisionError:
     """The failure of one call, `error` an AzureError."""
-    from azure.core.exceptions import ClientAuthenticationError
+    from azure.core.exceptions import AzureError, ClientAuthenticationError
 
     response = getattr(error, "response", None)
     if response is None:
         if isinstance(error, ClientAuthenticationError):
             return AccessDenied(f"There are no credentials for {place} that can be used.", hint=HINT)
-        return _transport(error, place)
+        # What the SDK raises for an MD5 that differs is of no class of its own.
+        return Garbled(_GARBLED.format(place)) if type(error) is AzureError else _transport(error, place)
     code = getattr(error, "error_code", "") or response.headers.get("x-ms-error-code", "")
     return answered(place, int(response.status_code), str(getattr(code, "value", code)), response.headers)
 
@@ -68,7 +74,7 @@ def failure(error: Any, place: str) -> ProvisionError:
 def answered(place: str, status: int, code: str, headers: Mapping[str, str]) -> ProvisionError:
     """The failure that an answer tells."""
     if code == "Md5Mismatch" or status < 300:
-        return Garbled(f"The bytes of {place} did not arrive whole.")
+        return Garbled(_GARBLED.format(place))
     if code in _FULL or status in (413, 507):
         hint = "Raise the share's quota or free space (provision releases prune), then run again."
         return StoreFull(f"No space is left in {place}.", hint=f"{hint} What was verified is kept.")
@@ -90,7 +96,7 @@ def answered(place: str, status: int, code: str, headers: Mapping[str, str]) -> 
 
 def _missing(place: str, code: str) -> NotFound:
     if code in _NO_SHARE:
-        return NotFound(f"The file share of {place} does not exist.", hint="Check the account and share, or create it.")
+        return NoShare(f"The file share of {place} does not exist.", hint="Check the account and share, or create it.")
     return NotFound(f"{place} does not exist.")
 
 

@@ -71,7 +71,7 @@ def _add(found: Abandoned, share: Share, places: Places, name: str) -> None:
             _add_files(found, tree, there, name, top, movable)
     for path, size in there.files.items():
         if path.startswith(f"{PARTIAL}/") and size:
-            with suppress(ValueError, NotFound):
+            with suppress(NotFound):
                 _add_partial(found, share, join(folder, path), size, state is Life.DEAD)
 
 
@@ -83,7 +83,10 @@ def _add_files(found: Abandoned, tree: Tree, there: Found, name: str, top: str, 
 
 
 def _add_partial(found: Abandoned, share: Share, path: str, size: int, free: bool) -> None:
-    digest = Digest(path.rpartition("/")[2])
+    try:
+        digest = Digest(path.rpartition("/")[2])
+    except ValueError:  # not ours
+        return
     written = share.stat(path).metadata.get(WRITTEN, "")
     count = min(share.prefix(path), int(written) if written.isdecimal() else size)
     known = found.partial.get(digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from provisioner.errors import MissingExtra, UsageError
 from provisioner.stores.azurefiles.address import Address
@@ -44,20 +44,23 @@ def login(address: Address, environment: Mapping[str, str]) -> Login:
         _require_account(address, environment.get(ACCOUNT) or address.account, ACCOUNT)
         return Login(endpoint, _shared(address.account, key), KEY)
     if sas := environment.get(SAS):
-        return Login(endpoint, sas.strip().lstrip("?"), SAS)
+        return Login(endpoint, _signature(sas, SAS), SAS)
+    if not endpoint.startswith("https://"):
+        raise UsageError(f"{ENDPOINT} is not https, and a token goes nowhere else.", hint=HINT)
     return Login(endpoint, _identity())
 
 
 def _from_connection_string(address: Address, text: str, environment: Mapping[str, str]) -> Login:
     pairs = [part.partition("=") for part in text.strip().strip(";").split(";")]
     parts = {name.strip().lower(): value for name, _, value in pairs}
-    endpoint = environment.get(ENDPOINT) or parts.get("fileendpoint") or _endpoint(address, environment, parts)
+    own = "" if environment.get(ENDPOINT) else parts.get("fileendpoint", "")
+    endpoint = own or _endpoint(address, environment, parts)
     if named := parts.get("accountname") or _account_of(endpoint):
         _require_account(address, named, CONNECTION_STRING)
     if key := parts.get("accountkey"):
         return Login(endpoint.rstrip("/"), _shared(address.account, key), CONNECTION_STRING)
     if sas := parts.get("sharedaccesssignature"):
-        return Login(endpoint.rstrip("/"), sas.lstrip("?"), CONNECTION_STRING)
+        return Login(endpoint.rstrip("/"), _signature(sas, CONNECTION_STRING), CONNECTION_STRING)
     raise UsageError(
         f"{CONNECTION_STRING} has neither AccountKey nor SharedAccessSignature.",
         hint="Copy it again from the portal (Access keys), or: az storage account show-connection-string",
@@ -66,6 +69,8 @@ def _from_connection_string(address: Address, text: str, environment: Mapping[st
 
 def _endpoint(address: Address, environment: Mapping[str, str], parts: Mapping[str, str] | None = None) -> str:
     if given := environment.get(ENDPOINT):
+        if not urlsplit(given).hostname or not given.startswith(("https://", "http://")):
+            raise UsageError(f"{ENDPOINT} is not a URL.", hint="Write https://ACCOUNT.file.SUFFIX")
         return given.rstrip("/")
     suffix = (parts or {}).get("endpointsuffix") or environment.get(SUFFIX) or PUBLIC
     scheme = (parts or {}).get("defaultendpointsprotocol") or "https"
@@ -88,6 +93,14 @@ def _require_account(address: Address, named: str, variable: str) -> None:
 
 def _shared(account: str, key: str) -> dict[str, str]:
     return {"account_name": account, "account_key": key.strip()}
+
+
+def _signature(text: str, variable: str) -> str:
+    """The SDK would take a text without `sig=` for an account key."""
+    text = text.strip().lstrip("?")
+    if "sig" not in parse_qs(text):
+        raise UsageError(f"{variable} holds no shared access signature.", hint="It has to look like sv=...&sig=...")
+    return text
 
 
 def _identity() -> Any:

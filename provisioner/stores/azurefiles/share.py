@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import NotFound, ProvisionError, StoreError
-from provisioner.stores.azurefiles.errors import Exists, Garbled, translated
+from provisioner.stores.azurefiles.errors import Exists, Garbled, NoShare, translated
 
 if TYPE_CHECKING:
     from azure.storage.fileshare import ShareClient, ShareDirectoryClient, ShareFileClient
@@ -102,9 +104,15 @@ class Share:
         return heard.now - found.last_modified.timestamp()
 
     def is_folder(self, path: str) -> bool:
-        """Whether there is such a folder. Raises NotFound when the share itself is not there."""
-        with translated(self.place(path)):
-            return bool(self._folder(path).exists())
+        """Whether there is such a folder. Raises NoShare when the share itself is not there."""
+        try:
+            with translated(self.place(path)):
+                self._folder(path).get_directory_properties()
+        except NoShare:
+            raise
+        except (NotFound, Exists):  # or a file has the name
+            return False
+        return True
 
     def list(self, path: str) -> list[Child]:
         """What is in a folder, all pages of it."""
@@ -118,11 +126,15 @@ class Share:
             self._file(path).create_file(size, metadata=metadata)
 
     def write_range(self, path: str, start: int, data: bytes | memoryview) -> None:
-        """Write up to `RANGE` bytes; the service compares their MD5."""
+        """Write up to `RANGE` bytes; the service compares their MD5.
+
+        The SDK's own `validate_content` would have the bytes copied first.
+        """
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
         for attempt in range(_GARBLED_TRIES):
             try:
                 with translated(self.place(path)):
-                    self._file(path).upload_range(bytes(data), start, len(data), validate_content="md5")
+                    self._file(path).upload_range(data, start, len(data), content_md5=md5)  # type: ignore[arg-type]
                 return
             except Garbled:
                 if attempt == _GARBLED_TRIES - 1:
@@ -141,12 +153,15 @@ class Share:
 
     def prefix(self, path: str) -> int:
         """How many bytes from a file's start were written without a gap, as far as the service knows."""
+        with translated(self.place(path)), warnings.catch_warnings():
+            # Its successor, list_ranges, asks for a version of the service that not every cloud has.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            ranges = self._file(path).get_ranges()
         stop = 0
-        with translated(self.place(path)):
-            for one in self._file(path).list_ranges():
-                if one.start is None or one.end is None or one.start > stop:
-                    break
-                stop = max(stop, one.end + 1)
+        for one in sorted(ranges, key=lambda one: one["start"]):
+            if one["start"] > stop:
+                break
+            stop = max(stop, one["end"] + 1)
         return stop
 
     def make_folder(self, path: str) -> None:

@@ -19,7 +19,7 @@ from provisioner.stores.azurefiles.leftovers import Abandoned, Leftover, abandon
 from provisioner.stores.azurefiles.login import login
 from provisioner.stores.azurefiles.names import require_names
 from provisioner.stores.azurefiles.reading import MEMORY
-from provisioner.stores.azurefiles.share import Share
+from provisioner.stores.azurefiles.share import RANGE, Share
 from provisioner.stores.azurefiles.source import AzureFilesSource, Index
 from provisioner.stores.azurefiles.walking import delete_all, discard, each, join, make_folders, walk
 from provisioner.stores.blocks.budget import Budget
@@ -46,7 +46,7 @@ class AzureFilesStore:
     """A folder of an Azure file share, over REST; the same files as a directory store on the mounted share."""
 
     def __init__(self, share: Share, root: str) -> None:
-        self._share, self._places, self._budget = share, Places(root), Budget(MEMORY)
+        self._share, self._places, self._budget = share, Places(root), Budget(MEMORY, RANGE)
         self._leftovers: dict[Digest, Leftover] = {}
 
     @property

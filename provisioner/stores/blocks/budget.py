@@ -24,9 +24,13 @@ class Block:
     _budget: Budget
 
     def release(self) -> None:
-        """Give the memory back; once."""
-        self._budget.give_back(self._memory, len(self.bytes))
+        """Give the memory back. A second time does nothing."""
+        try:
+            size = len(self.bytes)
+        except ValueError:
+            return
         self.bytes.release()
+        self._budget.give_back(self._memory, size)
 
 
 class Budget:
@@ -35,8 +39,8 @@ class Budget:
     Whoever waits for a block must not hold one that only he can release: see `in_order`.
     """
 
-    def __init__(self, total: int = BUDGET) -> None:
-        self._total, self._used = total, 0
+    def __init__(self, total: int = BUDGET, block: int = BLOCK) -> None:
+        self._total, self._block, self._used = total, block, 0
         self._spare: list[bytearray] = []  # memory that is new costs page faults, so whole blocks are kept
         self._changed = threading.Condition()
 
@@ -44,14 +48,17 @@ class Budget:
         """A block of `size` bytes; one that is larger than the whole budget only when nobody else has any."""
         with self._changed:
             self._changed.wait_for(lambda: not self._used or self._used + size <= self._total)
+            memory = self._spare.pop() if size == self._block and self._spare else None
             self._used += size
-            memory = self._spare.pop() if size == BLOCK and self._spare else bytearray(size)
+            while self._spare and self._used + self._block * len(self._spare) > self._total:
+                self._spare.pop()  # what is kept for later counts too
+            memory = bytearray(size) if memory is None else memory
         return Block(start, memoryview(memory), memory, self)
 
     def give_back(self, memory: bytearray, size: int) -> None:
         """Take a block's memory back."""
         with self._changed:
             self._used -= size
-            if size == BLOCK:
+            if size == self._block:
                 self._spare.append(memory)
             self._changed.notify_all()

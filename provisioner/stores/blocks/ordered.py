@@ -27,9 +27,8 @@ def in_order(
         ahead = _Ahead(opened, size, block, budget, start)
         try:
             with ThreadPoolExecutor(connections, thread_name_prefix="block") as pool:
-                for _ in range(connections):
-                    pool.submit(ahead.work)
                 try:
+                    _start(pool, ahead.work, connections)
                     yield ahead.blocks()
                 finally:
                     ahead.stop()
@@ -41,6 +40,17 @@ def in_order(
             yield blocks
         finally:
             blocks.close()
+
+
+def _start(pool: ThreadPoolExecutor, work: Callable[[], None], most: int) -> None:
+    """Go on with as many threads as there may be: a pod's limit of processes may allow fewer."""
+    for number in range(most):
+        try:
+            pool.submit(work)
+        except RuntimeError as error:
+            if not number:
+                raise Unavailable("No thread can be started.", hint="Raise the limit of processes.") from error
+            return
 
 
 def _one_by_one(opened: Open, start: int, size: int, block: int, budget: Budget) -> Generator[Block, None, None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -15,6 +16,9 @@ FLUSH = 64 * 2**20
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
+# SMB gives the same answer for a file that somebody has open and for missing rights.
+IN_USE = {*_DENIED, errno.EBUSY}
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # seconds; a client closes for good up to a second after its reader did
 _PASSING = {errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN}
 
 
@@ -88,12 +92,24 @@ def replace_file(path: str, content: bytes, mode: int | None) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.replace(temporary, path)
+        _take_the_place(temporary, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
     sync_folder(os.path.dirname(path))
+
+
+def _take_the_place(temporary: str, path: str) -> None:
+    """Rename over a file; over SMB that is refused as long as a reader has the old one open, which is not long."""
+    for pause in PAUSES:
+        try:
+            return os.replace(temporary, path)
+        except OSError as error:
+            if error.errno not in IN_USE or not os.path.lexists(path):
+                raise
+        time.sleep(pause)
+    return os.replace(temporary, path)
 
 
 def sync(path: str) -> None:

@@ -27,7 +27,7 @@ from provisioner.stores.directory.leftovers import Abandoned, abandoned
 from provisioner.stores.directory.partial import Leftover
 from provisioner.stores.directory.places import RELEASES, REMOVED, STAGING, Places
 from provisioner.stores.directory.probe import probe, untried
-from provisioner.stores.directory.removal import discard
+from provisioner.stores.directory.removal import discard, remove
 from provisioner.stores.directory.source import DirectorySource, Index
 
 
@@ -134,8 +134,7 @@ class DirectoryStore:
             size = 0
         self.create()
         with translated(self.path(release)):
-            discard(self._places, self.path(release))
-            sync_folder(self._places.releases)
+            remove(self._places, release)
         return size
 
     def sweep(self, release: str | None = None) -> tuple[str, ...]:
@@ -154,9 +153,8 @@ class DirectoryStore:
             return False
         with suppress(OSError):  # another sweep was quicker
             if os.path.isdir(path) and not os.path.islink(path):
-                discard(self._places, path)
-            else:
-                os.unlink(path)
+                return discard(self._places, path)
+            os.unlink(path)
             return True
         return False
 

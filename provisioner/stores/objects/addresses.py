@@ -41,5 +41,4 @@ def _split(address: str, rest: str, form: str) -> tuple[str, str]:
 def _without_login(address: str) -> str:
     """Somebody may have put a secret before the host."""
     scheme, _, rest = address.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}://{rest.rpartition('@')[2]}"  # a secret may have a slash in it

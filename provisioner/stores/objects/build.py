@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from contextlib import suppress
 
-from provisioner.errors import NotFound, Unavailable, VerificationFailed
+from provisioner.errors import NotFound, StoreError, Unavailable, VerificationFailed
 from provisioner.model import Digest, Tree, TreeEntry
 from provisioner.ports.store import Advance, Held, Pull
 from provisioner.record import ReleaseRecord, dump
@@ -55,30 +56,34 @@ class ObjectBuild:
         self._uploads.put(self._key(entry), entry, pull, advance, connections)
 
     def share(self, entry: TreeEntry, held: Held, advance: Advance) -> None:
-        """Take an entry from bytes the bucket has: copied there, then read back. Raises VerificationFailed, NotFound.
+        """Take an entry from bytes the bucket has: read, copied, and read back.
 
-        What the store says about its own copy is no evidence: a bit that flipped at rest is copied as it is.
+        Read before too, for another run may have put the right bytes where the copy goes, and publish them. What the
+        store says about its own copy is no evidence. Raises VerificationFailed, NotFound, StoreError.
         """
-        self._copy(f"{self._keys.prefix}{held.place}", entry, advance)
+        self._take(f"{self._keys.prefix}{held.place}", entry, advance)
 
-    def _copy(self, source: str, entry: TreeEntry, advance: Advance) -> None:
+    def _take(self, source: str, entry: TreeEntry, advance: Advance) -> None:
+        try:
+            read_back(self._bucket, source, entry, self._budget, advance)
+        except Unavailable as error:
+            self._bucket.stat(source)  # a store that does not answer at all is another matter
+            raise StoreError(f"{self._bucket.name}/{source} cannot be read: {error}") from error
+        self._copy(source, entry)
+
+    def _copy(self, source: str, entry: TreeEntry) -> None:
+        """Copy what this run has read; nothing when it is there, digest and all."""
         key = self._key(entry)
         if source != key or self._bucket.stat(key).sha256 != entry.sha256:
             self._bucket.copy(source, key, entry.size, entry.sha256)
-        try:
-            read_back(self._bucket, key, entry, self._budget, advance)
-        except VerificationFailed:
-            self._bucket.delete([key])
-            raise
+            read_back(self._bucket, key, entry, self._budget, lambda _: None)
 
     def repeat(self, entry: TreeEntry, first: TreeEntry) -> None:
         """Give an entry of this build a second path."""
         if self._present.get(entry.path) == entry.size:
-            try:
-                return self._copy(self._key(entry), entry, lambda _: None)
-            except (VerificationFailed, NotFound):
-                pass
-        return self._copy(self._key(first), entry, lambda _: None)
+            with suppress(VerificationFailed, NotFound, StoreError):
+                return self._take(self._key(entry), entry, lambda _: None)
+        return self._copy(self._key(first), entry)
 
     def generate(self, entry: TreeEntry) -> None:
         """Write a generated entry."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from provisioner.errors import NotFound
+from provisioner.errors import NotFound, Unavailable
 from provisioner.model import Tree, TreeEntry
 from provisioner.ports.store import Advance
 from provisioner.record import LOCK_NAME, RECORD_NAME
@@ -52,7 +52,12 @@ def extras(found: dict[str, int], tree: Tree) -> Iterator[tuple[Finding, tuple[s
             groups.setdefault(_topmost(path, folders), []).append(path)
     for top, paths in sorted(groups.items()):
         kind = "file" if paths == [top] else "folder"
-        yield Finding(Kind.EXTRA, top, f"a {kind} that is not in the lock"), tuple(paths)
+        yield Finding(Kind.EXTRA, _shown(top), f"a {kind} that is not in the lock"), tuple(paths)
+
+
+def _shown(path: str) -> str:
+    """For a terminal, which would obey the escapes in a key that somebody else has made up."""
+    return path if path.isprintable() else path.encode("unicode_escape").decode()
 
 
 def _topmost(path: str, folders: set[str]) -> str:
@@ -84,14 +89,14 @@ def check(
         Evidence.REHASHED: lambda entry: _rehashed(bucket, keys.file(release, entry.path), entry, budget, advance),
     }
     if whole:
-        yield from _each(whole, looks[evidence])
+        yield from _each(whole, looks[evidence], lambda entry: bucket.stat(keys.file(release, entry.path)))
 
 
-def _each(entries: list[TreeEntry], look: Look) -> Iterator[Finding]:
+def _each(entries: list[TreeEntry], look: Look, ask: Callable[[TreeEntry], object]) -> Iterator[Finding]:
     largest_first = sorted(entries, key=lambda entry: -entry.size)
     with ThreadPoolExecutor(READERS, thread_name_prefix="check") as pool:
         try:
-            for future in as_completed([pool.submit(_judged, entry, look) for entry in largest_first]):
+            for future in as_completed([pool.submit(_judged, entry, look, ask) for entry in largest_first]):
                 if finding := future.result():
                     yield finding
         except BaseException:
@@ -99,19 +104,22 @@ def _each(entries: list[TreeEntry], look: Look) -> Iterator[Finding]:
             raise
 
 
-def _judged(entry: TreeEntry, look: Look) -> Finding | None:
+def _judged(entry: TreeEntry, look: Look, ask: Callable[[TreeEntry], object]) -> Finding | None:
     """A file that cannot be read is a finding; a store that does not answer, or lets nobody in, is none."""
     try:
         return look(entry)
     except NotFound:
         return Finding(Kind.MISSING, entry.path, f"{entry.size} bytes expected")
+    except Unavailable as error:
+        ask(entry)  # a store that notices damage itself answers everything but the bytes
+        return Finding(Kind.UNREADABLE, entry.path, str(error))
 
 
 def _recorded(bucket: Bucket, key: str, entry: TreeEntry, advance: Advance) -> Finding | None:
     stat = bucket.stat(key)
     advance(entry.size)
     if stat.sha256 != entry.sha256:
-        found = f"sha256 {stat.sha256}" if stat.sha256 else "no sha256"
+        found = f"sha256 {_shown(stat.sha256)}" if stat.sha256 else "no sha256"
         return Finding(Kind.DIGEST, entry.path, f"its metadata says {found}, the lock says {entry.sha256}")
     return None
 

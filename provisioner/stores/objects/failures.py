@@ -45,6 +45,10 @@ _BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
 SKEWED = "RequestTimeTooSkewed"
 
 
+class Unsupported(Unusable):
+    """The store does not know what was asked for."""
+
+
 def failure(
     status: int, code: str, what: str, store: str, retry_after: float | None = None, date: str = ""
 ) -> ProvisionError:
@@ -71,7 +75,10 @@ def failure(
     if code in _BUSY_CODES:
         return Unavailable(f"{store} answers {code} for {what}.", retry_after=retry_after)
     if code in _ELSEWHERE or (status in (301, 307, 400) and code == ""):
-        return Unusable(f"{store} is served by another region or endpoint.", hint="Set AWS_REGION to the bucket's.")
+        return Unusable(
+            f"{store} is served by another region or endpoint.",
+            hint="Set AWS_REGION to the bucket's, or MINIO_REGION for minio://.",
+        )
     if code in _READ_ONLY or status == 405:
         return StoreError(
             f"{store} does not let {what} be written ({code or status}).", hint="Is it read-only or locked?"
@@ -83,13 +90,14 @@ def _by_status(status: int, code: str, what: str, store: str, retry_after: float
     if status in (401, 403):
         return AccessDenied(
             f"{store} refuses {what} ({code or status}).",
-            hint="Check the credentials and their policy: provision access s3 --help",
+            hint="Check the credentials and their policy: provision access --help",
         )
     if status == 404:
         return NotFound(f"{store} has no {what}.")
     if status in _BUSY:
         return Unavailable(f"{store} answers {code or status} for {what}.", retry_after=retry_after)
-    return Unusable(f"{store} answers {status} {code} for {what}.", hint="Check the endpoint and the proxy.")
+    kind = Unsupported if status == 501 else Unusable
+    return kind(f"{store} answers {status} {code} for {what}.", hint="Check the endpoint and the proxy.")
 
 
 def _by(date: str) -> str:

@@ -23,7 +23,8 @@ def sweep(bucket: Bucket, keys: Keys, release: str | None) -> tuple[str, ...]:
         if is_release_id(name) and name not in building and not _is_published(bucket, keys, name):
             gone += _drop(bucket, keys, name)
     for upload in list(bucket.uploads(keys.release(release) if release else keys.releases)):
-        if upload.key.removeprefix(keys.releases).partition("/")[0] not in building:
+        name = upload.key.removeprefix(keys.releases).partition("/")[0]
+        if is_release_id(name) and name not in building:
             bucket.abandon(upload.key, upload.id)
             gone.append(f"{keys.place(upload.key)} (parts)")
     return tuple(gone)
@@ -44,6 +45,6 @@ def _is_published(bucket: Bucket, keys: Keys, release: str) -> bool:
 def _drop(bucket: Bucket, keys: Keys, release: str) -> Iterator[str]:
     """Delete the files of an unfinished release; its name, when there were any."""
     found = [one.key for one in bucket.list(keys.release(release))]
-    if found:
+    if found and Life.ALIVE not in lives(bucket, keys, release).values():  # nobody has begun meanwhile
         bucket.delete(found)
         yield keys.place(keys.release(release)).rstrip("/")

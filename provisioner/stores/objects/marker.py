@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from contextlib import suppress
 
 from provisioner.errors import NotFound, ProvisionError, Unavailable
@@ -64,7 +65,7 @@ def _content(bucket: Bucket, key: str) -> bytes | None:
 
 def _clock(bucket: Bucket, keys: Keys) -> float:
     """The store's own time: its clock may differ from ours."""
-    key = keys.marker("clock")
+    key = keys.marker(f"clock.{secrets.token_hex(6)}")  # two may ask at once
     bucket.write(key, b"", Digest(hashlib.sha256(b"").hexdigest()))
     try:
         return bucket.stat(key).modified

@@ -12,7 +12,7 @@ from provisioner.errors import AccessDenied, NotFound
 from provisioner.model import Digest
 from provisioner.ports.source import Stream
 from provisioner.stores.objects.bucket import SHA256, Object, Part, Stat, Upload, UploadGone
-from provisioner.stores.objects.failures import failure
+from provisioner.stores.objects.failures import Unsupported, failure
 from provisioner.stores.objects.s3_client import Connection, encryption, translated
 from provisioner.stores.objects.wire import Wire
 from provisioner.transport.http import Http
@@ -68,7 +68,9 @@ class S3Bucket:
         """Write a whole object of known digest; with `only_new` False when there is one of that name already."""
         headers = {f"x-amz-meta-{SHA256}": str(digest), **self._encryption_headers()}
         if only_new:
-            headers["If-None-Match"] = "*"
+            with suppress(Unsupported):  # a store without conditions: two writers write the same
+                condition = {"If-None-Match": "*"}
+                return self._wire.write(self._url(key), key, content, digest, headers | condition) != 412
         return self._wire.write(self._url(key), key, content, digest, headers) != 412
 
     def _encryption_headers(self) -> dict[str, str]:
@@ -119,9 +121,10 @@ class S3Bucket:
 
     def finish(self, key: str, upload: str, parts: tuple[Part, ...]) -> None:
         """Make an object of all parts, in order."""
+        named = [_completed(part, self._connection.checksums) for part in parts]
         with translated(self.name, key):
             self._client.complete_multipart_upload(
-                Bucket=self._bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": [*map(_completed, parts)]}
+                Bucket=self._bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": named}
             )
 
     def abandon(self, key: str, upload: str) -> None:
@@ -143,6 +146,6 @@ class S3Bucket:
                 yield Upload(one["Key"], one["UploadId"], one["Initiated"].timestamp())
 
 
-def _completed(part: Part) -> CompletedPartTypeDef:
+def _completed(part: Part, checksums: bool) -> CompletedPartTypeDef:
     found: CompletedPartTypeDef = {"PartNumber": part.number, "ETag": part.etag}
-    return found | {"ChecksumCRC32": part.checksum} if part.checksum else found
+    return found | {"ChecksumCRC32": part.checksum} if checksums and part.checksum else found

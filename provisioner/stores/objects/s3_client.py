@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from provisioner.errors import AccessDenied, MissingExtra, ProvisionError, Unavailable, Unusable, UsageError
+from provisioner.errors import (
+    AccessDenied,
+    InvalidInput,
+    MissingExtra,
+    ProvisionError,
+    Unavailable,
+    Unusable,
+    UsageError,
+)
 from provisioner.stores.objects.failures import failure
 from provisioner.transport.http import without_secrets
 
@@ -67,7 +76,7 @@ class Connection:
         client = self._client(first, None)
         if not _is_aws(client.meta.endpoint_url):  # BUCKET.HOST is seldom known to DNS where the host is not Amazon's
             return client if style or first == "path" else self._client("path", None)
-        region = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+        region = _region(client, bucket)
         return client if region in (None, client.meta.region_name) else self._client(style or "virtual", region)
 
     def _client(self, style: str, region: str | None) -> S3Client:
@@ -83,7 +92,12 @@ class Connection:
             max_pool_connections=64,
         )
         region = region or self._session.region_name or "us-east-1"
-        return self._session.client("s3", region_name=region, config=config)
+        try:
+            return self._session.client("s3", region_name=region, config=config)
+        except ValueError:  # an endpoint without a scheme, or with a space
+            raise InvalidInput(
+                "AWS_ENDPOINT_URL is no URL.", hint="Write http://HOST:PORT or https://HOST:PORT."
+            ) from None
 
     def sign(self, method: str, url: str, headers: dict[str, str], payload: str) -> Mapping[str, str]:
         """The headers of a request with its signature; credentials that expire are renewed before."""
@@ -101,10 +115,27 @@ class Connection:
         return dict(request.headers.items())
 
 
+def _region(client: S3Client, bucket: str) -> str | None:
+    """Where Amazon has a bucket; it says so even to whom it lets see nothing else of it."""
+    from botocore.exceptions import ClientError
+
+    try:
+        about: Any = client.head_bucket(Bucket=bucket)["ResponseMetadata"]
+    except ClientError as error:
+        about = error.response["ResponseMetadata"]
+        if about["HTTPStatusCode"] not in (301, 400, 403):
+            raise
+    found: str | None = about["HTTPHeaders"].get("x-amz-bucket-region")
+    return found
+
+
 def _core() -> Any:
     """What boto3 stands on, with the descriptions of the API read once for all stores of a process."""
     from botocore.session import Session
 
+    for library in ("boto3", "botocore", "s3transfer"):  # their debug lines hold session tokens and signatures
+        if not (logger := logging.getLogger(library)).level:
+            logger.setLevel(logging.WARNING)
     core = Session()
     core.register_component("data_loader", _loader())
     parsers = core.get_component("response_parser_factory")
@@ -159,6 +190,8 @@ def _answered(error: Any, store: str, what: str) -> ProvisionError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     if code.isdigit():  # the answer to a HEAD has no body that could say more
         code = "NoSuchBucket" if status == 404 and what == store else ""
+        if status == 400 and "x-amz-bucket-region" not in headers:  # for another region S3 names the right one
+            code = "ExpiredToken"
     return failure(status, code, what, store, None, headers.get("date", ""))
 
 
@@ -184,8 +217,11 @@ def _failed(error: Any, store: str) -> ProvisionError:
             f"{store}: the endpoint's TLS certificate is not trusted, or it does not speak TLS.",
             hint="For a private CA set AWS_CA_BUNDLE to its PEM file.",
         )
-    if isinstance(error, errors.HTTPClientError):
+    if isinstance(error, errors.HTTPClientError | errors.ConnectionError):  # its text holds the URL, with a login
         return Unavailable(
             f"{store} does not answer.", hint="Check AWS_ENDPOINT_URL, the proxy and the network policy."
         )
-    return Unusable(f"{store}: {error}", hint="Check the AWS settings: AWS_ENDPOINT_URL, AWS_REGION.")
+    return Unusable(
+        f"{store}: boto3 gives up ({type(error).__name__}).",
+        hint="Check the AWS settings: AWS_ENDPOINT_URL, AWS_REGION.",
+    )

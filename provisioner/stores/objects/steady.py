@@ -15,6 +15,7 @@ from provisioner.stores.objects.bucket import Bucket
 
 ATTEMPTS = 5  # failures in a row without one byte between them
 BASE_SECONDS = 0.2
+LONGEST_SECONDS = 300.0  # that a Retry-After may ask for
 
 
 def steady(bucket: Bucket, key: str) -> Open:
@@ -49,7 +50,8 @@ class _SteadyStream:
                 self._failures += 1
                 if not error.retryable or self._failures == ATTEMPTS:
                     raise
-                time.sleep(random.uniform(0.5, 1.0) * BASE_SECONDS * 2**self._failures)
+                delay = random.uniform(0.5, 1.0) * BASE_SECONDS * 2**self._failures
+                time.sleep(max(delay, min(getattr(error, "retry_after", None) or 0.0, LONGEST_SECONDS)))
         return 0
 
     def _read(self, buffer: memoryview) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from provisioner.errors import InvalidDocument, NotFound, Problem, ProvisionError, VerificationFailed
+from provisioner.errors import AccessDenied, InvalidDocument, NotFound, Problem, ProvisionError, VerificationFailed
 from provisioner.model import Digest, Tree
 from provisioner.ports.store import Advance, Capabilities, Held, Observed
 from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, is_release_id, parse
@@ -26,25 +26,29 @@ ASKERS = 8
 
 
 class ObjectStore:
-    """The keys under one prefix of a bucket."""
+    """The keys under one prefix of a bucket.
+
+    Attributes:
+        bucket, keys: where it is.
+    """
 
     def __init__(self, bucket: Bucket, prefix: str) -> None:
-        self._bucket, self._keys, self._budget = bucket, Keys(prefix), Budget()
+        self.bucket, self.keys, self._budget = bucket, Keys(prefix), Budget()
         self._present: dict[str, int] = {}
         self._unfinished: dict[str, str] = {}
 
     @property
     def name(self) -> str:
         """The address."""
-        return f"{self._bucket.name}/{self._keys.prefix}".rstrip("/")
+        return f"{self.bucket.name}/{self.keys.prefix}".rstrip("/")
 
     def exists(self) -> bool:
         """Whether there is anything of a release."""
-        return next(iter(self._bucket.list(self._keys.releases)), None) is not None
+        return next(iter(self.bucket.list(self.keys.releases)), None) is not None
 
     def releases(self) -> tuple[str, ...]:
         """Names of the published releases, newest first."""
-        names = [name for name in self._bucket.folders(self._keys.releases) if is_release_id(name)]
+        names = [name for name in self.bucket.folders(self.keys.releases) if is_release_id(name)]
         with ThreadPoolExecutor(ASKERS, thread_name_prefix="ask") as pool:
             found = [(when, name) for when, name in zip(pool.map(self._published, names), names, strict=True) if when]
         return tuple(name for _, name in sorted(found, reverse=True))
@@ -52,7 +56,7 @@ class ObjectStore:
     def _published(self, release: str) -> float:
         """When, in seconds since the epoch; 0 for a release that is not finished."""
         with suppress(NotFound):
-            return self._bucket.stat(self._keys.record(release)).modified
+            return self.bucket.stat(self.keys.record(release)).modified
         return 0.0
 
     def record(self, release: str) -> ReleaseRecord:
@@ -76,7 +80,7 @@ class ObjectStore:
         if not is_release_id(release):
             raise self._no_release(release)
         try:
-            return read_small(self._bucket, self._keys.file(release, name))
+            return read_small(self.bucket, self.keys.file(release, name))
         except NoBucket:
             raise
         except NotFound:
@@ -90,17 +94,17 @@ class ObjectStore:
     def active(self) -> str | None:
         """The active release's name, or None."""
         try:
-            text = read_small(self._bucket, self._keys.current, 4096).decode("ascii", "replace").strip()
+            text = read_small(self.bucket, self.keys.current, 4096).decode("ascii", "replace").strip()
         except NoBucket:
             raise
-        except NotFound:
+        except (NotFound, AccessDenied):  # whoever may not list a key is refused when it is not there
             return None
         return text if is_release_id(text) else None
 
     def marks_active(self) -> bool:
         """Whether something says which release is active, readable or not."""
         with suppress(NotFound):
-            self._bucket.stat(self._keys.current)
+            self.bucket.stat(self.keys.current)
             return True
         return False
 
@@ -110,13 +114,13 @@ class ObjectStore:
         Raises NotFound, and VerificationFailed for one that is not complete by its record and sizes.
         """
         tree = self.record(release).tree
-        if damage := next(checking.by_listing(checking.sizes(self._bucket, self._keys, release), tree), None):
+        if damage := next(checking.by_listing(checking.sizes(self.bucket, self.keys, release), tree), None):
             raise VerificationFailed(
                 f"Release {release} is damaged: {damage.path}: {damage.kind}, {damage.detail}.",
                 hint=f"See all of it with: provision verify --release {release} --at {self.name}",
             )
         content = f"{release}\n".encode()
-        self._bucket.write(self._keys.current, content, Digest(hashlib.sha256(content).hexdigest()))
+        self.bucket.write(self.keys.current, content, Digest(hashlib.sha256(content).hexdigest()))
 
     def remove(self, release: str) -> int:
         """Delete a release, first of all the record that makes it one; bytes of it. Raises NotFound."""
@@ -125,13 +129,13 @@ class ObjectStore:
             size = self.record(release).tree.size
         except (NotFound, InvalidDocument):  # a damaged release can be deleted all the same
             size = 0
-        self._bucket.delete([self._keys.record(release)])
-        self._bucket.delete(one.key for one in self._bucket.list(self._keys.release(release)))
+        self.bucket.delete([self.keys.record(release)])
+        self.bucket.delete(one.key for one in self.bucket.list(self.keys.release(release)))
         return size
 
     def sweep(self, release: str | None = None) -> tuple[str, ...]:
         """Delete what dead runs left behind, of one release or of all; the names of it."""
-        return sweep(self._bucket, self._keys, release)
+        return sweep(self.bucket, self.keys, release)
 
     def create(self) -> None:
         """Nothing: a prefix needs no making, and a bucket is made by whoever pays for it."""
@@ -144,8 +148,8 @@ class ObjectStore:
         damage = None if anew else self._damage(tree)
         if damage is not None:
             return Observed(not damage, damage, {}, {}, CAPABILITIES)
-        self._present = checking.sizes(self._bucket, self._keys, tree.release_id)
-        uploads = sorted(self._bucket.uploads(self._keys.release(tree.release_id)), key=lambda upload: upload.started)
+        self._present = checking.sizes(self.bucket, self.keys, tree.release_id)
+        uploads = sorted(self.bucket.uploads(self.keys.release(tree.release_id)), key=lambda upload: upload.started)
         self._unfinished = {upload.key: upload.id for upload in uploads}
         return Observed(False, (), self._held(tree, movable=not anew), {}, CAPABILITIES)
 
@@ -161,20 +165,20 @@ class ObjectStore:
             return (Finding(Kind.RECORD, RECORD_NAME, str(error)),)
         if record.tree.digest != tree.digest:
             return (Finding(Kind.RECORD, RECORD_NAME, "is the record of another tree"),)
-        return tuple(checking.by_listing(checking.sizes(self._bucket, self._keys, tree.release_id), tree))
+        return tuple(checking.by_listing(checking.sizes(self.bucket, self.keys, tree.release_id), tree))
 
     def _held(self, tree: Tree, movable: bool) -> dict[Digest, Held]:
         """First what an unfinished run has put where it belongs, then what other releases have."""
         found: dict[Digest, Held] = {}
         for entry in tree.entries:
             if self._present.get(entry.path) == entry.size:
-                place = self._keys.place(self._keys.file(tree.release_id, entry.path))
+                place = self.keys.place(self.keys.file(tree.release_id, entry.path))
                 found.setdefault(entry.sha256, Held(entry.sha256, entry.size, place, movable))
         wanted = {entry.sha256 for entry in tree.entries}
         if wanted - found.keys():
             for digest, key, size in self._released():
                 if digest in wanted:
-                    found.setdefault(digest, Held(digest, size, self._keys.place(key)))
+                    found.setdefault(digest, Held(digest, size, self.keys.place(key)))
         return found
 
     def _released(self) -> Iterator[tuple[Digest, str, int]]:
@@ -183,22 +187,22 @@ class ObjectStore:
         for release in sorted(self.releases(), key=lambda name: name != active):
             with suppress(NotFound, InvalidDocument):
                 for entry in self.record(release).tree.entries:
-                    yield entry.sha256, self._keys.file(release, entry.path), entry.size
+                    yield entry.sha256, self.keys.file(release, entry.path), entry.size
 
     def build(self, tree: Tree, replaces: bool = False) -> ObjectBuild:
         """Begin, or take up again, the release of a tree that was just observed; `replaces` a damaged one."""
         present, unfinished = self._present, dict(self._unfinished)
-        return ObjectBuild(self._bucket, self._keys, tree, self._budget, present, unfinished, replaces)
+        return ObjectBuild(self.bucket, self.keys, tree, self._budget, present, unfinished, replaces)
 
     def check(self, record: ReleaseRecord, evidence: Evidence, advance: Advance) -> Iterator[Finding]:
         """Compare a release with a record, each finding as soon as it is known."""
-        return checking.check(self._bucket, self._keys, record.release, record.tree, evidence, self._budget, advance)
+        return checking.check(self.bucket, self.keys, record.release, record.tree, evidence, self._budget, advance)
 
     def as_source(self) -> ObjectSource:
         """The store as somewhere to read locked bytes from. Raises NotFound when there is none."""
         if not self.exists():
             raise NotFound(f"There is no store at {self.name}.", hint="Check the bucket and the prefix.")
-        return ObjectSource(self.name, self._bucket, self._index)
+        return ObjectSource(self.name, self.bucket, self._index)
 
     def _index(self) -> Index:
         index: Index = {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 import threading
+import zlib
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 
-from provisioner.errors import NotFound, VerificationFailed
+from provisioner.errors import NotFound, ProvisionError, Unavailable, Unusable, VerificationFailed
 from provisioner.model import TreeEntry
 from provisioner.ports.source import RangesIgnored
 from provisioner.ports.store import Advance, Pull
@@ -76,12 +79,13 @@ class Uploads:
         sender = _Sender(self.bucket, key, upload, there, sent)
         try:
             found, parts = self._send_all(sender, entry, pull, connections)
-            if found != entry.sha256:
-                self.bucket.abandon(key, upload)
             _require(entry, found)
-            self.bucket.finish(key, upload, parts)
-        except (UploadGone, VerificationFailed):
+            with _continuing(there):
+                self.bucket.finish(key, upload, parts)
+        except (UploadGone, VerificationFailed):  # "gone" may mean that the store has other parts
             self.unfinished.pop(key, None)
+            with suppress(ProvisionError):
+                self.bucket.abandon(key, upload)
             raise
         self.unfinished.pop(key, None)
 
@@ -107,12 +111,32 @@ class Uploads:
         ):
             for number, block in enumerate(blocks, 1):
                 digest.update(block.bytes)
-                futures.append(pool.submit(sender.send, number, block))
+                futures.append(_submitted(pool, sender, number, block))
                 if sender.failure:
                     break
         if sender.failure:
             raise sender.failure
         return digest.hexdigest(), tuple(future.result() for future in futures)
+
+
+def _submitted(pool: ThreadPoolExecutor, sender: _Sender, number: int, block: Block) -> Future[Part]:
+    try:
+        return pool.submit(sender.send, number, block)
+    except RuntimeError as error:  # no thread can be started; those that run may still take the part
+        pool.shutdown()
+        block.release()
+        raise Unavailable("No thread can be started.", hint="Raise the limit of processes.") from error
+
+
+@contextmanager
+def _continuing(there: dict[int, Part]) -> Iterator[None]:
+    """An upload that was begun with other settings (checksums, encryption) may refuse what is added to it."""
+    try:
+        yield
+    except Unusable as error:
+        if there:
+            raise UploadGone(str(error), hint=error.hint) from error
+        raise
 
 
 def _require(entry: TreeEntry, found: str) -> None:
@@ -154,7 +178,10 @@ class _Sender:
         try:
             if self.failure:
                 raise self.failure
-            part = self._known(number, block) or self.bucket.write_part(self.key, self.upload, number, block.bytes)
+            part = self._known(number, block)
+            if part is None:
+                with _continuing(self.there):
+                    part = self.bucket.write_part(self.key, self.upload, number, block.bytes)
             self.sent.advance(len(block.bytes))
             return part
         except BaseException as error:  # the thread that hashes raises it again
@@ -171,4 +198,7 @@ class _Sender:
         known = self.there.get(number)
         if known is None or known.size != len(block.bytes):
             return None
-        return known if known.etag == hashlib.md5(block.bytes, usedforsecurity=False).hexdigest() else None
+        if known.etag != hashlib.md5(block.bytes, usedforsecurity=False).hexdigest():
+            return None
+        crc = zlib.crc32(block.bytes).to_bytes(4, "big")  # some servers want it named again, but do not list it
+        return replace(known, checksum=base64.b64encode(crc).decode())

@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 from provisioner.errors import ProvisionError, Unavailable, VerificationFailed
 from provisioner.model import Digest
 from provisioner.ports.source import RangesIgnored, Stream
+from provisioner.stores.objects.bucket import UploadGone
 from provisioner.stores.objects.failures import failure
 from provisioner.transport.http import Http
 from provisioner.transport.stream import HttpStream
@@ -67,8 +68,7 @@ class Wire:
             raise self._failure(response, what)
         stream = HttpStream(response, url, stop - start)
         try:
-            match = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
-            if response.status != 206 or not match or (int(match[1]), int(match[2])) != (start, stop - 1):
+            if not _is_range(response, start, stop):
                 raise RangesIgnored(f"{self._store}: {what}: another range came than the one asked for.")
             yield stream
         finally:
@@ -130,6 +130,8 @@ class Wire:
             except ProvisionError as error:
                 if not isinstance(error, Unavailable) or not error.retryable or attempt == ATTEMPTS:
                     raise
+                if isinstance(error, UploadGone):  # the whole upload may be tried again, this part may not
+                    raise
                 delay = random.uniform(0.5, 1.0) * min(CAP_SECONDS, BASE_SECONDS * 2**attempt)
                 delay = max(delay, min(error.retry_after or 0.0, LONGEST_SECONDS))
                 log.log(logging.WARNING if attempt > 2 else logging.INFO, "%s Again in %.1f s.", error, delay)
@@ -151,6 +153,14 @@ class Wire:
         date, after = response.headers.get("date", ""), response.headers.get("retry-after", "")
         seconds = float(after) if after.isascii() and after.isdigit() else None
         return failure(response.status, code, what, self._store, seconds, date)
+
+
+def _is_range(response: urllib3.BaseHTTPResponse, start: int, stop: int) -> bool:
+    """Whether the answer holds just these bytes; some gateways send a whole object as 200."""
+    if response.status == 200:
+        return start == 0 and response.headers.get("content-length") == str(stop)
+    match = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
+    return response.status == 206 and match is not None and (int(match[1]), int(match[2])) == (start, stop - 1)
 
 
 def _code(response: urllib3.BaseHTTPResponse) -> str:
