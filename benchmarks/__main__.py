@@ -14,17 +14,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import hub
+from benchmarks import hub, objects
 from benchmarks.machine import facts, hash_speeds, hub_facts
 from benchmarks.measure import SKIPPED, Series, Unusable, in_turn, remove
-from benchmarks.rows import ROOT, ROUND_TRIP, ROWS, Bench, Row
+from benchmarks.rows import ROOT, ROUND_TRIP, Bench, Row
+from benchmarks.rows import ROWS as HUB_ROWS
+from benchmarks.servers import Servers
+from benchmarks.shards import MODELS
 from benchmarks.table import Result, heading, markdown
+
+GROUPS = {"hub": HUB_ROWS, "objects": objects.ROWS}
+ROWS = HUB_ROWS + objects.ROWS
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = [row.name for row in ROWS]
-    parser.add_argument("--rows", nargs="+", metavar="NAME", choices=names, default=names, help=", ".join(names))
+    names = [*GROUPS, *(row.name for row in ROWS)]
+    parser.add_argument("--rows", nargs="+", metavar="NAME", choices=names, default=[*GROUPS], help=", ".join(names))
     parser.add_argument("--runs", type=int, default=3, help="pairs of each row (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every run")
     parser.add_argument("--scale", choices=("full", "small"), default="full", help="small: a quick smoke")
@@ -44,7 +50,8 @@ def scratch() -> Iterator[Path]:
 
 def prepare(root: Path, scale: str) -> Path:
     data = root / f"data-{scale}"
-    if not (data / "manifest.json").exists():
+    manifest = data / "manifest.json"
+    if not manifest.exists() or json.loads(manifest.read_text()).keys() != MODELS or not (data / "maps.conf").exists():
         remove(data)
         say(f"writing the data into {data}")
         subprocess.run([sys.executable, "-m", "benchmarks.data", str(data), scale], cwd=ROOT, check=True)
@@ -55,27 +62,39 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def measure_row(row: Row, bench: Bench, runs: int) -> Result:
+def measure_row(row: Row, bench: Bench, runs: int) -> list[Result]:
+    """The row against each of its peers."""
     say(f"{row.name} ...")
-    ours, peer = map(Series, row.make(bench))
+    ours, *peers = (Series(side) for side in row.make(bench))
     if bench.peers_only:
         ours.failure = SKIPPED
-    in_turn(ours, peer, max(runs, row.runs), ROOT)
-    return Result(row, ours, peer, bench.amount(row.model)[1] if row.model else 0)
+    in_turn([ours, *peers], max(runs, row.runs), ROOT)
+    for series in (ours, *peers):  # what is measured is not lost when the rest is stopped
+        say(f"    {series.side.name}: {progress(series)}")
+    size = bench.amount(row.model)[1] if row.model else 0
+    return [Result(row, ours, peer, size) for peer in peers]
+
+
+def progress(series: Series) -> str:
+    """Seconds of every run, or why there are none."""
+    return series.failure or " ".join(f"{sample.seconds:.2f}" for sample in series.samples)
+
+
+def wanted(names: list[str]) -> list[Row]:
+    return [row for row in ROWS if row.name in names or any(row in GROUPS.get(name, ()) for name in names)]
 
 
 def measure_all(args: argparse.Namespace, root: Path) -> tuple[dict[str, Any], list[Result]]:
     data, work = prepare(root, args.scale), root / "work"
     remove(work)
     about = facts(root) | {"scale": args.scale}
-    with hub.nginx(data, work / "nginx") as near, hub.delayed(near, ROUND_TRIP) as far:
+    with hub.nginx(data, work / "nginx") as near, hub.delayed(near, ROUND_TRIP) as far, Servers(work) as servers:
         about |= hub_facts(near, far)
-        bench = Bench(data, work, near, far, args.peers_only)
+        bench = Bench(data, work, near, far, args.peers_only, servers)
         results = []
-        for row in ROWS:
-            if row.name in args.rows:
-                results.append(measure_row(row, bench, args.runs))
-                about |= hash_speeds(about)
+        for row in wanted(args.rows):
+            results += measure_row(row, bench, args.runs)
+            about |= hash_speeds(about)
     remove(work)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return about | {"own_rss": own}, results
@@ -93,8 +112,8 @@ def main() -> int:
     if args.json:
         document = {"machine": about, "rows": [result.as_json(about) for result in results]}
         args.json.write_text(json.dumps(document, indent=1) + "\n")
-    wanted = [series for result in results for series in (result.ours, result.peer)]
-    return int(any(series.failed for series in wanted))
+    measured = [series for result in results for series in (result.ours, result.peer)]
+    return int(any(series.failed for series in measured))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The two models that are moved: `large` (4 shards and 10 small files) and `small` (2,000 files in 50 folders).
+"""The models that are moved: `large` (4 shards and 10 small files), `small` (2,000 files in 50 folders), `tiny` (20,000
+files of 1 KiB in as many).
 
 Run as a script (`python -m benchmarks.data ROOT full|small`): the lock's libraries would otherwise swell the process
 that measures, and a child's peak RSS starts at its parent's.
@@ -6,7 +7,8 @@ that measures, and a child's peak RSS starts at its parent's.
     ROOT/models/NAME/...    the files
     ROOT/api/NAME/          revision.json, tree.json: what the Hub's API says of them
     ROOT/NAME.lock          the lock, written by provisioner.lockfile
-    ROOT/manifest.json      name -> files, bytes and the ETags that the hub sends
+    ROOT/maps.conf          the headers that the hub sends with each file, for nginx
+    ROOT/manifest.json      name -> commit, number of files, bytes
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import hashlib
 import json
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +38,12 @@ from provisioner.model import (
 
 MIB = 2**20
 BLOCK = 16 * MIB
-COMMITS = {"large": "a" * 40, "small": "b" * 40}
+COMMITS = {"large": "a" * 40, "small": "b" * 40, "tiny": "c" * 40}
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything: shard size in bytes, folders, files in each."""
+    """How much of everything: shard size in bytes, folders, files in each of `small` (`tiny`: ten times as many)."""
 
     shard: int
     folders: int
@@ -70,7 +72,14 @@ def small(scale: Scale) -> Iterator[tuple[str, Iterator[bytes]]]:
             yield f"part-{folder:02}/{file:04}.txt", iter([rng.randbytes(rng.randint(4, 64) * 1024)])
 
 
-MODELS = {"large": large, "small": small}
+def tiny(scale: Scale) -> Iterator[tuple[str, Iterator[bytes]]]:
+    rng = random.Random(3)
+    for folder in range(scale.folders):
+        for file in range(10 * scale.files):
+            yield f"part-{folder:02}/{file:04}.txt", iter([rng.randbytes(1024)])
+
+
+MODELS = {"large": large, "small": small, "tiny": tiny}
 
 
 def write(path: Path, name: str, blocks: Iterator[bytes]) -> FileEntry:
@@ -105,16 +114,27 @@ def describe(root: Path, name: str, files: tuple[FileEntry, ...]) -> dict[str, o
     siblings = [{"rfilename": file.path} for file in files]
     (api / "revision.json").write_text(json.dumps(info | {"siblings": siblings}))
     (api / "tree.json").write_text(json.dumps([tree_item(file) for file in files]))
-    etags = {file.path: file.git_sha1 or file.sha256 for file in files}
-    return {"commit": commit, "bytes": sum(file.size for file in files), "etags": etags}
+    return {"commit": commit, "files": len(files), "bytes": sum(file.size for file in files)}
+
+
+def maps(models: Mapping[str, tuple[FileEntry, ...]]) -> str:
+    """The per-file headers: a path below models/ -> ETag, size and commit."""
+    every = [(f'"{name}/{file.path}"', file) for name, files in models.items() for file in files]
+    tables = {
+        "etag": [f"{path} '\"{file.git_sha1 or file.sha256}\"';" for path, file in every],
+        "size": [f"{path} {file.size};" for path, file in every],
+        "commit": [f'"~^{name}/" {COMMITS[name]};' for name in models],
+    }
+    return "".join(f"map $bench_file $bench_{key} {{\n{chr(10).join(rows)}\n}}\n" for key, rows in tables.items())
 
 
 def main(root: Path, scale: Scale) -> None:
-    manifest = {}
+    manifest, models = {}, {}
     for name, contents in MODELS.items():
         folder = root / "models" / name
-        files = tuple(write(folder / path, path, blocks) for path, blocks in contents(scale))
-        manifest[name] = describe(root, name, files)
+        models[name] = tuple(write(folder / path, path, blocks) for path, blocks in contents(scale))
+        manifest[name] = describe(root, name, models[name])
+    (root / "maps.conf").write_text(maps(models))
     (root / "manifest.json").write_text(json.dumps(manifest))  # last: it says that the rest is whole
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.measure import Unusable
@@ -34,10 +33,10 @@ http {{
   fastcgi_temp_path {work}/fastcgi;
   uwsgi_temp_path {work}/uwsgi;
   scgi_temp_path {work}/scgi;
-  map_hash_max_size 16384;
+  map_hash_max_size 131072;
   map_hash_bucket_size 256;
   map $uri $bench_file {{ "~^/bench/([^/]+)/resolve/[^/]+/(.+)$" "$1/$2"; }}
-  include {work}/maps.conf;
+  include {root}/maps.conf;
   server {{
     listen 127.0.0.1:{port};
     default_type application/octet-stream;
@@ -61,19 +60,6 @@ http {{
 """
 
 
-def maps(root: Path) -> str:
-    """The per-file headers: a path below models/ -> ETag, size and commit."""
-    manifest = json.loads((root / "manifest.json").read_text())
-    etags, sizes, commits = [], [], []
-    for name, model in manifest.items():
-        commits.append(f'"~^{name}/" {model["commit"]};')
-        for path, etag in model["etags"].items():
-            etags.append(f'"{name}/{path}" \'"{etag}"\';')
-            sizes.append(f'"{name}/{path}" {(root / "models" / name / path).stat().st_size};')
-    tables = {"etag": etags, "size": sizes, "commit": commits}
-    return "".join(f"map $bench_file $bench_{key} {{\n{chr(10).join(rows)}\n}}\n" for key, rows in tables.items())
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -93,7 +79,6 @@ def nginx(root: Path, work: Path) -> Iterator[int]:
     work.mkdir(parents=True, exist_ok=True)
     port = free_port()
     user = "user root;\n" if os.geteuid() == 0 else ""  # else its workers cannot read a private scratch folder
-    (work / "maps.conf").write_text(maps(root))
     config = work / "nginx.conf"
     config.write_text(_CONFIG.format(user=user, work=work, root=root, port=port))
     command = [find_nginx(), "-e", str(work / "error.log"), "-p", str(work), "-c", str(config)]
@@ -111,19 +96,35 @@ def delayed(port: int, round_trip: float) -> Iterator[int]:
 
 
 @contextmanager
-def child(command: list[str], port: int) -> Iterator[None]:
-    """A server process, from the moment it listens until the end of the block."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        wait_for(process, port)
+def child(
+    command: list[str], port: int, wait: float = 10, log: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """A server process, from the moment it listens until the end of the block.
+
+    Args:
+        wait: seconds until it must listen.
+        log: where its stderr goes, instead of ours.
+        env: added to this process's environment.
+    """
+    with ExitStack() as stack:
+        errors = stack.enter_context(log.open("wb")) if log else None
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=os.environ | dict(env or {}))
+        stack.callback(stop, process)
+        wait_for(process, port, wait)
         yield
-    finally:
-        process.terminate()
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
         process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 10
+def wait_for(process: subprocess.Popen[bytes], port: int, wait: float) -> None:
+    deadline = time.monotonic() + wait
     while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

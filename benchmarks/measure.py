@@ -1,4 +1,4 @@
-"""One child process at a time: wall seconds, CPU seconds, peak RSS; and two of them in turn."""
+"""One child process at a time: wall seconds, CPU seconds, peak RSS; and several of them in turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,13 +32,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two that a row compares.
+    """One of those that a row compares.
 
     Attributes:
         command, env: what is timed; env is added to a clean environment.
         target: removed before and after every run, or None where a run writes nothing or must find what is there.
         warm: read once before every run, so that sources come from the page cache.
         setup: brings about the state that every run starts from; called once.
+        before, after: what `target` cannot say: make an empty place for every run, and take it away.
         check: called after every run; raises Unusable where the work was not done.
     """
 
@@ -49,6 +50,8 @@ class Side:
     warm: tuple[Path, ...] = ()
     setup: Callable[[], None] = lambda: None
     check: Callable[[], None] = lambda: None
+    before: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
 
 
 def remove(path: Path | None) -> None:
@@ -56,8 +59,12 @@ def remove(path: Path | None) -> None:
         shutil.rmtree(path)
 
 
-def files_below(root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if path.is_file()]
+def files_below(root: Path) -> Iterator[Path]:
+    """One at a time: tens of thousands of paths would swell this process, and with it every child's RSS."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if (path := Path(folder, name)).is_file():
+                yield path
 
 
 def read_once(roots: tuple[Path, ...]) -> None:
@@ -85,6 +92,10 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
         "https_proxy",
         "HTTP_PROXY",
         "HTTPS_PROXY",
+        "AWS_",
+        "S3_",
+        "S5CMD_",
+        "RCLONE_",
         "PYTHONDONTWRITEBYTECODE",
     )
     return {k: v for k, v in os.environ.items() if not k.startswith(steering)} | dict(extra)
@@ -117,11 +128,15 @@ def run(command: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> Sample:
 def measure(side: Side, cwd: Path) -> Sample:
     """One run from a known state: target gone, nobody's dirty pages pending, source in the page cache."""
     remove(side.target)
+    side.before()
     os.sync()
     read_once(side.warm)
-    sample = run(side.command, side.env, cwd)
-    side.check()
-    remove(side.target)
+    try:
+        sample = run(side.command, side.env, cwd)
+        side.check()
+    finally:
+        remove(side.target)
+        side.after()
     return sample
 
 
@@ -147,15 +162,14 @@ class Series:
             self.samples.append(measure(self.side, cwd))
         except Unusable as error:
             self.failure = str(error)
-            remove(self.side.target)
 
     def median(self, what: str) -> float | None:
         values = [getattr(sample, what) for sample in self.samples]
         return statistics.median(values) if values else None
 
 
-def in_turn(ours: Series, peer: Series, runs: int, cwd: Path) -> None:
-    """A B A B ...: whatever the machine does meanwhile meets both."""
+def in_turn(all_series: Sequence[Series], runs: int, cwd: Path) -> None:
+    """A B C A B C ...: whatever the machine does meanwhile meets all."""
     for turn in range(runs):
-        for series in (ours, peer):
+        for series in all_series:
             series.add(cwd, first=turn == 0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import Side, Unusable, holds, remove, run
+from benchmarks.servers import Servers
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -26,6 +27,7 @@ class Bench:
         data: what benchmarks.data wrote; work: targets and source stores.
         near, far: ports of the hub, directly and behind the round trip.
         peers_only: measure no command of ours, so make no store with one.
+        servers: the object stores.
     """
 
     data: Path
@@ -33,6 +35,7 @@ class Bench:
     near: int
     far: int
     peers_only: bool
+    servers: Servers
 
     def lock(self, model: str) -> str:
         return str(self.data / f"{model}.lock")
@@ -43,7 +46,7 @@ class Bench:
     def amount(self, model: str) -> tuple[int, int]:
         """Files and bytes."""
         about = json.loads((self.data / "manifest.json").read_text())[model]
-        return len(about["etags"]), about["bytes"]
+        return about["files"], about["bytes"]
 
     def commit(self, model: str) -> str:
         return str(json.loads((self.data / "manifest.json").read_text())[model]["commit"])
@@ -58,17 +61,20 @@ class Row:
     """One line of the table.
 
     Attributes:
-        goal: the ratio of wall times to stay under.
+        goal: the ratio of wall times to stay under, or the seconds; "" where there is none.
+        make: ours and its peers.
         model: whose bytes are hashed, for the CPU floor; "" where the row is not about bytes.
         runs: at least so many pairs.
+        goals: the first word of a peer's name -> its own goal.
     """
 
     name: str
     title: str
     goal: str
-    make: Callable[[Bench], tuple[Side, Side]]
+    make: Callable[[Bench], tuple[Side, ...]]
     model: str = ""
     runs: int = 1
+    goals: Mapping[str, str] = field(default_factory=dict)
 
 
 def provision(*words: str) -> tuple[str, ...]:

@@ -1,7 +1,11 @@
-"""The names of the large model's files; apart from `data`, whose imports the measuring process must not make."""
+"""The names of the models and of the large one's files.
+
+Apart from `data`, whose imports the measuring process must not make.
+"""
 
 from __future__ import annotations
 
+MODELS = {"large", "small", "tiny"}
 SHARDS = 4
 
 

@@ -17,12 +17,16 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row's runs. `size`: bytes that must at least be hashed, 0 where the row is not about bytes."""
+    """One row's runs against one peer. `size`: bytes to hash at least, 0 where the row is not about bytes."""
 
     row: Row
     ours: Series
     peer: Series
     size: int
+
+    @property
+    def goal(self) -> str:
+        return self.row.goals.get(self.peer.side.name.split()[0], self.row.goal)
 
     @property
     def ratios(self) -> list[float]:
@@ -42,7 +46,7 @@ class Result:
             }
             for key, series in (("ours", self.ours), ("peer", self.peer))
         }
-        return {"row": self.row.name, "goal": self.row.goal, "ratios": self.ratios, "floor": self.floor(facts), **sides}
+        return {"row": self.row.name, "goal": self.goal, "ratios": self.ratios, "floor": self.floor(facts), **sides}
 
 
 def number(value: float | None) -> str:
@@ -66,7 +70,7 @@ def cells(result: Result, facts: Mapping[str, Any]) -> tuple[str, ...]:
         result.row.title,
         *wall,
         spread(result.ratios),
-        result.row.goal,
+        result.goal or "-",
         cpu,
         rss,
         number(result.floor(facts)),
@@ -83,6 +87,7 @@ def markdown(results: list[Result], facts: Mapping[str, Any]) -> str:
         for series in (result.ours, result.peer)
         if series.failed
     ]
+    failures = list(dict.fromkeys(failures))  # ours stands beside each of its peers
     return "\n".join([text, *(["", "Failed:", *failures] if failures else [])])
 
 
@@ -97,6 +102,7 @@ def heading(facts: Mapping[str, Any]) -> str:
         f"One small request: {facts['near_ms']:.1f} ms directly, {facts['far_ms']:.1f} ms behind the round trip;"
         f" bytes thrown away, 4 connections: {facts['near_speed'] / 1e9:.2f} / {facts['far_speed'] / 1e9:.2f} GB/s",
         "A: one model of 4 shards and 10 small files. B: 2,000 files of 4-64 KiB in 50 folders."
+        " C: 20,000 files of 1 KiB in 50 folders."
         f" Scale: {facts['scale']}.",
         "Seconds, CPU and RSS are medians; RSS is the largest single process,"
         f" never less than the measuring process's own {facts['own_rss']:.0f} MiB.",

@@ -173,6 +173,14 @@ NAMES = st.text("aAbBéÉ", min_size=1, max_size=3)
 @given(st.lists(st.lists(NAMES, min_size=1, max_size=3).map("/".join), unique=True, max_size=8))
 def test_paths_without_collisions_can_stand_beside_each_other(texts: list[str]) -> None:
     paths = tuple(RelPath(text) for text in texts)
-    folded = [unicodedata.normalize("NFC", path).casefold() for path in paths]
-    clash = len(set(folded)) != len(folded) or any(other.startswith(one + "/") for one in folded for other in folded)
+    folders = {parent for path in paths for parent in path.parents}
+    clash = (
+        len({fold(path) for path in paths}) != len(paths)
+        or len({fold(folder) for folder in folders}) != len(folders)
+        or not {fold(path) for path in paths}.isdisjoint(map(fold, folders))
+    )
     assert bool(collisions(paths)) is clash
+
+
+def fold(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()

@@ -90,12 +90,20 @@ class S3Bucket:
         """Delete objects, there or not."""
         left = iter(keys)
         while batch := list(islice(left, DELETED_AT_ONCE)):
-            with translated(self.name, self.name):
-                objects: Any = [{"Key": key} for key in batch]
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-            for error in answer.get("Errors", ()):
-                code = error.get("Code", "")
-                raise failure(403 if code == "AccessDenied" else 500, code, error.get("Key", ""), self.name)
+            for key in batch:
+                if not key.isprintable():  # XML cannot hold a control character that a stranger put into a key
+                    with translated(self.name, key):
+                        self._client.delete_object(Bucket=self._bucket, Key=key)
+            if plain := [key for key in batch if key.isprintable()]:
+                self._delete_together(plain)
+
+    def _delete_together(self, keys: list[str]) -> None:
+        with translated(self.name, self.name):
+            objects: Any = [{"Key": key} for key in keys]
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+        for error in answer.get("Errors", ()):
+            code = error.get("Code", "")
+            raise failure(403 if code == "AccessDenied" else 500, code, error.get("Key", ""), self.name)
 
     def begin(self, key: str, digest: Digest) -> str:
         """Begin an upload in parts; its id."""
