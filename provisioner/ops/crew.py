@@ -69,17 +69,19 @@ class Crew(Generic[Item]):
                 if not self._threads:
                     raise Unavailable("No thread can be started.", hint="Raise the limit of processes.") from error
                 return
-            self._threads.append(thread)  # it waits for the lock before it looks at anything
+            self._threads.append(thread)  # it cannot end before this lock is free
             self._busy += 1
 
     def _labour(self) -> None:
         try:
             while not self._cancelled.is_set():
-                with self._changed:
-                    self._look()
-                    if not self._items:
-                        return
-                    item = self._items.popleft()
+                if time.monotonic() - self._looked[0] >= LOOK_SECONDS:
+                    with self._changed:
+                        self._look()
+                try:
+                    item = self._items.popleft()  # atomic, without a lock that all threads would wait for
+                except IndexError:
+                    return
                 self._work(item)
         except BaseException as error:  # handed to whoever called run()
             self._cancelled.set()

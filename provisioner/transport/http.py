@@ -131,7 +131,10 @@ class Http:
         key = (parts.scheme, proxy)
         with self._lock:  # or every thread would make one of its own, and a TLS context takes 80 ms
             if key not in self._pools:
-                self._pools[key] = _manager(*key, self._ca_variable)
+                from provisioner.transport.pools import CLASSES
+
+                manager = self._pools[key] = _manager(*key, self._ca_variable)
+                manager.pool_classes_by_scheme = CLASSES
             return self._pools[key]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,7 @@ class S3Bucket:
             if plain := [key for key in batch if key.isprintable()]:
                 self._delete_together(plain)
 
-    def _delete_together(self, keys: list[str]) -> None:
+    def _delete_together(self, keys: Sequence[str]) -> None:
         with translated(self.name, self.name):
             objects: Any = [{"Key": key} for key in keys]
             answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
