@@ -5,12 +5,13 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: help demo check format test test-torch test-online bench requirements clean
+.PHONY: help demo check format test test-packages test-torch test-online bench requirements clean
 
 help:
 	@echo "make demo         provision, verify and embed with a real model"
 	@echo "make check        ruff, mypy, import-linter, module length"
 	@echo "make test         all tests but those of the next two lines"
+	@echo "make test-packages  Debian packages for the tests on real NFS, SMB and FUSE mounts (root)"
 	@echo "make test-torch   load real weights with torch and sentence-transformers (installs torch)"
 	@echo "make test-online  against the real Hub"
 	@echo "make bench        the benchmarks of docs/performance.md (minutes; needs nginx)"
@@ -44,6 +45,14 @@ format: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(PYTEST) -n $(WORKERS) -m "not torch and not online"
+
+# Real NFS and SMB servers, loop file systems and FUSE, for tests that skip without them (root, Debian).
+PACKAGES = user-mode-linux kmod iproute2 nfs-common nfs-kernel-server rpcbind cifs-utils samba samba-common-bin \
+  exfat-fuse exfatprogs e2fsprogs fuse3
+
+test-packages:
+	dpkg-query -W $(PACKAGES) >/dev/null 2>&1 || (apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES))
 
 test-torch: $(VENV)/.torch
 	$(PYTEST) -m torch

@@ -12,8 +12,8 @@ import urllib3
 class Stack:
     """What urllib3 needs of a LifoQueue, without its locks.
 
-    The steps of a deque are atomic. Thirty threads that take and return a connection for every small file otherwise wait
-    for each other's lock more than they compute: a quarter of the processor time of 2,000 downloads.
+    The steps of a deque are atomic. Thirty threads that take and return a connection for every small file wait for the
+    queue's lock a quarter of their time.
     """
 
     def __init__(self, maxsize: int) -> None:
