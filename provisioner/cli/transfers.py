@@ -44,8 +44,14 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--repair", is_flag=True, help="Mend a release that is there but damaged."),
     click.option("--activate/--no-activate", default=True, show_default=True, help="Make the release the active one."),
     click.option("--jobs", type=click.IntRange(1, 256), default=32, show_default=True, help="Files at once, at most."),
-    click.option("--dir-mode", type=FileMode(0o700), default="0755", show_default=True, help="Mode of folders."),
-    click.option("--mode", type=FileMode(0o400), default="0644", show_default=True, help="Mode of files."),
+    click.option(
+        "--dir-mode",
+        type=FileMode(0o700),
+        default="0755",
+        show_default=True,
+        help="Mode of mounted folders.",
+    ),
+    click.option("--mode", type=FileMode(0o400), default="0644", show_default=True, help="Mode of mounted files."),
     lock_option,
 )
 
@@ -74,13 +80,15 @@ def run(
     from provisioner.stores.targets import open_store
 
     document = open_lock(lock)
-    store, origins = open_store(target, Modes(how["mode"], how["dir_mode"])), sources()
+    store = open_store(target, Modes(how["mode"], how["dir_mode"]))
     if how["dry_run"]:
+        sources()
         return show_plan(prepare(document, store), store.name, output)
     with output.watching() as observer:
         if tree_of(document.lock).release_id not in store.releases():
             store.create()
         work = prepare(document, store, anew=how["repair"] and is_damaged(document, store, observer))
+        origins = () if work.is_empty else sources()  # what is done already needs none
         report = carry_out(work, document, store, origins, Settings(how["jobs"]), observer, task)
     before = store.active()
     if how["activate"] and before != report.release:

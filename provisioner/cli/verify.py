@@ -26,7 +26,7 @@ MODES = {"full": "rehashed", "recorded": "recorded", "size": "size-only"}
     type=click.Choice(list(MODES)),
     default="full",
     show_default=True,
-    help="full reads every byte; recorded trusts the release's record; size looks at sizes only.",
+    help="full reads every byte; recorded trusts what was recorded when it was written; size looks at sizes only.",
 )
 @click.option("--load", is_flag=True, help="Also load each model, offline, with the library of its layout.")
 @output_options
@@ -44,7 +44,8 @@ def command(
     """Check a release against the lock, every finding before it exits with 3.
 
     Without a lock file, or with --release, a release is checked against the lock it was built from. The answer names
-    its evidence: rehashed (every byte was read), recorded (the release's own record) or size-only.
+    its evidence: rehashed (every byte was read), size-only, or recorded: by the release's own record, in a bucket or
+    share also by the sha256 that every file was verified against when it was written.
 
     \b
     Examples:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from provisioner.errors import AccessDenied, NotFound, ProvisionError, Unavailable
+from provisioner.errors import AccessDenied, NotFound, ProvisionError, StoreError, Unavailable
 from provisioner.ports.source import Source
 
 HUB = "hub"
@@ -20,7 +20,7 @@ def open_sources(addresses: Sequence[str], endpoint: str | None, note: Callable[
     for address in addresses:
         try:
             found.append(_open(address, endpoint))
-        except (AccessDenied, NotFound, Unavailable) as error:
+        except (AccessDenied, NotFound, StoreError, Unavailable) as error:
             failure = error
             if len(addresses) > 1:
                 note(f"{error} It is left out.")

@@ -126,6 +126,8 @@ class Execution:
             except StoreFull:
                 raise
             except (VerificationFailed, NotFound, AccessDenied, Unavailable, StoreError) as error:
+                if not (pulls[-1].failed or isinstance(error, VerificationFailed)):
+                    raise  # it is the target that fails, and would with any source
                 self.observer(Notice(f"{error} The next source is asked."))
         return self._from(candidates[-1], pulls, build, entry)
 

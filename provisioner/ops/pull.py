@@ -50,6 +50,7 @@ class PatientPull:
 
     Attributes:
         bytes: how many really came, on all connections.
+        failed: whether patience with the source came to its end.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class PatientPull:
     ) -> None:
         self.source, self.file = source, file
         self.patience, self.observer, self.cancelled = patience, observer, cancelled
-        self.bytes = 0
+        self.bytes, self.failed = 0, False
         self._lock = threading.Lock()
 
     def count(self, amount: int) -> None:
@@ -95,6 +96,7 @@ class _PatientStream:
             except ProvisionError as error:
                 self.close()
                 if not error.retryable:
+                    self._pull.failed = True
                     raise
                 self._wait(error)
 
@@ -118,6 +120,7 @@ class _PatientStream:
             self._failures = 0
         self._failures, self._failed_at = self._failures + 1, self._offset
         if self._failures >= patience.attempts:
+            self._pull.failed = True
             raise error
         delay = patience.delay(self._failures, getattr(error, "retry_after", None))
         label = f"{self._pull.file.repo}/{self._pull.file.file.path}"

@@ -55,10 +55,12 @@ def to_prune(store: Store, keep: int) -> tuple[str, ...]:
     if keep < 1:
         raise UsageError("--keep must be at least 1.")
     releases, active = newest_first(store), store.active()
-    if releases and (active not in releases if active else store.marks_active()):
+    if active not in releases if active else releases and store.marks_active():
         raise UsageError(
             f"What {store.name} calls its active release is not there.",
-            hint=f"Say which one is: provision releases activate {releases[0]} --at {store.name}",
+            hint=f"Say which one is: provision releases activate {releases[0]} --at {store.name}"
+            if releases
+            else f"Mirror it again: an interrupted --repair is completed by provision mirror --to {store.name}",
         )
     return tuple(release for release in releases[keep:] if release != active)
 

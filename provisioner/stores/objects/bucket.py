@@ -137,5 +137,5 @@ class Bucket(Protocol):
         ...
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
-        """Every upload that nobody has completed, of the keys that begin so."""
+        """Every upload that nobody has completed, of the keys that begin so; some stores list only those of one key."""
         ...

@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from provisioner.errors import (
     AccessDenied,
+    InvalidInput,
     NotFound,
     ProvisionError,
     StoreError,
@@ -75,7 +76,7 @@ def failure(
     if code in _BUSY_CODES:
         return Unavailable(f"{store} answers {code} for {what}.", retry_after=retry_after)
     if code in _ELSEWHERE or (status in (301, 307, 400) and code == ""):
-        return Unusable(
+        return InvalidInput(
             f"{store} is served by another region or endpoint.",
             hint="Set AWS_REGION to the bucket's, or MINIO_REGION for minio://.",
         )

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from provisioner.errors import AccessDenied, NotFound, ProvisionError, Unavailable
+from provisioner.errors import NotFound, ProvisionError, Unavailable
 from provisioner.model import Digest
 from provisioner.ports.source import Stream
 from provisioner.stores.objects.bucket import SHA256, Object, Part, Stat, Upload, UploadGone
@@ -151,13 +151,6 @@ class MinioBucket:
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """Every upload that nobody has completed, of the keys that begin so."""
-        found = list(self._uploads(prefix))
-        if not found:  # MinIO takes the prefix for a whole key (minio/minio#20989)
-            with suppress(AccessDenied):
-                found = [upload for upload in self._uploads("") if upload.key.startswith(prefix)]
-        yield from found
-
-    def _uploads(self, prefix: str) -> Iterator[Upload]:
         with self._translated(self.name):
             yield from self._multipart.uploads(prefix)
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from provisioner.errors import AccessDenied, NotFound
+from provisioner.errors import NotFound
 from provisioner.model import Digest
 from provisioner.ports.source import Stream
 from provisioner.stores.objects.bucket import SHA256, Object, Part, Stat, Upload, UploadGone
@@ -31,15 +31,16 @@ class S3Bucket:
         self._bucket = bucket
         self._connection = Connection(bucket)
         self._client = self._connection.client
+        self._place = f"{self.name} at {self._connection.endpoint}"
         self._encryption: Any = encryption()
         http = Http("AWS_CA_BUNDLE")
-        self._wire = Wire(http, self.name, self._connection.sign, self._connection.checksums)
+        self._wire = Wire(http, self._place, self._connection.sign, self._connection.checksums)
 
     def _url(self, key: str, **query: str | int) -> str:
         return self._connection.root + quote(key, safe="/~") + (f"?{urlencode(query)}" if query else "")
 
     def _pages(self, operation: Any, **arguments: Any) -> Iterator[Any]:
-        with translated(self.name, self.name):
+        with translated(self._place, self._place):
             yield from self._client.get_paginator(operation).paginate(Bucket=self._bucket, **arguments)
 
     def list(self, prefix: str) -> Iterator[Object]:
@@ -56,7 +57,7 @@ class S3Bucket:
 
     def stat(self, key: str) -> Stat:
         """One object. Raises NotFound."""
-        with translated(self.name, key):
+        with translated(self._place, key):
             found = self._client.head_object(Bucket=self._bucket, Key=key)
         return Stat(found["ContentLength"], found["Metadata"].get(SHA256, ""), found["LastModified"].timestamp())
 
@@ -83,7 +84,7 @@ class S3Bucket:
     def copy(self, source: str, target: str, size: int, digest: Digest) -> None:
         """Copy inside the store, in parts where it is large, and record the digest."""
         extra = {"MetadataDirective": "REPLACE", "Metadata": {SHA256: str(digest)}, **self._encryption}
-        with translated(self.name, source):
+        with translated(self._place, source):
             self._client.copy({"Bucket": self._bucket, "Key": source}, self._bucket, target, ExtraArgs=extra)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -92,23 +93,23 @@ class S3Bucket:
         while batch := list(islice(left, DELETED_AT_ONCE)):
             for key in batch:
                 if not key.isprintable():  # XML cannot hold a control character that a stranger put into a key
-                    with translated(self.name, key):
+                    with translated(self._place, key):
                         self._client.delete_object(Bucket=self._bucket, Key=key)
             if plain := [key for key in batch if key.isprintable()]:
                 self._delete_together(plain)
 
     def _delete_together(self, keys: Sequence[str]) -> None:
-        with translated(self.name, self.name):
+        with translated(self._place, self._place):
             objects: Any = [{"Key": key} for key in keys]
             answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
         for error in answer.get("Errors", ()):
             code = error.get("Code", "")
-            raise failure(403 if code == "AccessDenied" else 500, code, error.get("Key", ""), self.name)
+            raise failure(403 if code == "AccessDenied" else 500, code, error.get("Key", ""), self._place)
 
     def begin(self, key: str, digest: Digest) -> str:
         """Begin an upload in parts; its id."""
         checksum: Any = {"ChecksumAlgorithm": "CRC32"} if self._connection.checksums else {}
-        with translated(self.name, key):
+        with translated(self._place, key):
             answer = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, Metadata={SHA256: str(digest)}, **checksum, **self._encryption
             )
@@ -130,25 +131,18 @@ class S3Bucket:
     def finish(self, key: str, upload: str, parts: tuple[Part, ...]) -> None:
         """Make an object of all parts, in order."""
         named = [_completed(part, self._connection.checksums) for part in parts]
-        with translated(self.name, key):
+        with translated(self._place, key):
             self._client.complete_multipart_upload(
                 Bucket=self._bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": named}
             )
 
     def abandon(self, key: str, upload: str) -> None:
         """Delete an upload and its parts, there or not."""
-        with suppress(NotFound, UploadGone), translated(self.name, key):
+        with suppress(NotFound, UploadGone), translated(self._place, key):
             self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """Every upload that nobody has completed, of the keys that begin so."""
-        found = list(self._uploads(prefix))
-        if not found:  # MinIO takes the prefix for a whole key (minio/minio#20989)
-            with suppress(AccessDenied):
-                found = [upload for upload in self._uploads("") if upload.key.startswith(prefix)]
-        yield from found
-
-    def _uploads(self, prefix: str) -> Iterator[Upload]:
         for page in self._pages("list_multipart_uploads", Prefix=prefix):
             for one in page.get("Uploads", ()):
                 yield Upload(one["Key"], one["UploadId"], one["Initiated"].timestamp())

@@ -207,9 +207,15 @@ def _failed(error: Any, store: str) -> ProvisionError:
         errors.SSOError,
     )
     if isinstance(error, credentials):
-        return AccessDenied(f"{store}: {error}", hint="Renew or set the AWS credentials.")
+        return AccessDenied(
+            f"{store}: boto3 finds no usable credentials ({type(error).__name__}).",  # its text may hold some
+            hint="Renew or set the AWS credentials; aws sts get-caller-identity says more.",
+        )
     if isinstance(error, errors.ProfileNotFound | errors.ConfigParseError | errors.ConfigNotFound):
-        return UsageError(f"{error}", hint="Check AWS_PROFILE and AWS_CONFIG_FILE.")
+        return UsageError(
+            f"The AWS profile or its file cannot be read ({type(error).__name__}).",
+            hint="Check AWS_PROFILE and AWS_CONFIG_FILE.",
+        )
     if isinstance(error, errors.ParamValidationError | errors.InvalidRegionError | errors.UnsupportedS3ArnError):
         return UsageError(f"{store} is not the address of a bucket.", hint="Write s3://BUCKET/PREFIX.")
     if isinstance(error, errors.SSLError):

@@ -17,7 +17,7 @@ from provisioner.stores.objects import check as checking
 from provisioner.stores.objects.bucket import Bucket, NoBucket
 from provisioner.stores.objects.build import ObjectBuild
 from provisioner.stores.objects.keys import Keys
-from provisioner.stores.objects.leftovers import sweep
+from provisioner.stores.objects.leftovers import sweep, uploads
 from provisioner.stores.objects.reading import read_small
 from provisioner.stores.objects.source import Index, ObjectSource
 
@@ -149,8 +149,8 @@ class ObjectStore:
         if damage is not None:
             return Observed(not damage, damage, {}, {}, CAPABILITIES)
         self._present = checking.sizes(self.bucket, self.keys, tree.release_id)
-        uploads = sorted(self.bucket.uploads(self.keys.release(tree.release_id)), key=lambda upload: upload.started)
-        self._unfinished = {upload.key: upload.id for upload in uploads}
+        left = uploads(self.bucket, self.keys.release(tree.release_id))
+        self._unfinished = {upload.key: upload.id for upload in left}
         return Observed(False, (), self._held(tree, movable=not anew), {}, CAPABILITIES)
 
     def _damage(self, tree: Tree) -> tuple[Finding, ...] | None:

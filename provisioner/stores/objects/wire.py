@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from provisioner.errors import ProvisionError, Unavailable, VerificationFailed
+from provisioner.errors import ProvisionError, StoreError, Unavailable
 from provisioner.model import Digest
 from provisioner.ports.source import RangesIgnored, Stream
 from provisioner.stores.objects.bucket import UploadGone
@@ -116,9 +116,7 @@ class Wire:
             right = returned == value if returned else etag == _md5(content).hexdigest()
             hint = "A store that knows no checksums wants AWS_REQUEST_CHECKSUM_CALCULATION=when_required."
         if not right:
-            raise VerificationFailed(
-                f"{self._store} does not say that it has the bytes that were sent for {what}.", hint=hint
-            )
+            raise StoreError(f"{self._store} does not say that it has the bytes that were sent for {what}.", hint=hint)
 
     def _send(
         self, url: str, what: str, content: bytes | memoryview, headers: Mapping[str, str], payload: str
