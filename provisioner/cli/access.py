@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -56,8 +55,8 @@ def minio(
     """A policy and a user that reads releases, and a policy and a user for the mirror Job.
 
     Without --apply nothing is asked and nothing is changed: the policies and the mc commands are printed. With it both
-    are created with the keys in MINIO_ACCESS_KEY and MINIO_SECRET_KEY, or those of an alias. A second run changes
-    nothing. The secret keys go to stdout, once, and nowhere else:
+    are created with the keys in MINIO_ACCESS_KEY and MINIO_SECRET_KEY, or those of an alias; they go to no other server
+    than theirs. A second run changes nothing. The secret keys go to stdout, once, and nowhere else:
 
     \b
       provision access minio --bucket models --apply --only reader |
@@ -100,19 +99,20 @@ def _apply(
 ) -> None:
     from provisioner.emit.access.scripts import secret_env
     from provisioner.ops.access import apply
-    from provisioner.stores.minio_admin import MinioServer, administrator
+    from provisioner.stores.minio_admin import MinioServer
+    from provisioner.stores.objects.minio_login import locate_by
 
-    admin = administrator(os.environ, endpoint, alias)
+    admin = locate_by(endpoint, alias)
     steps: list[Step] = []
     try:
         for step in apply(MinioServer(admin), place, documents, rotate):
             steps.append(step)
             _tell(step, output)
             if step.secret_key and not output.as_json:
-                output.text(secret_env(step.role, admin.endpoint, step.name, step.secret_key))
+                output.text(secret_env(step.role, admin.url, step.name, step.secret_key))
     finally:  # whatever fails later: a secret key that was made must be shown
         if output.as_json and steps:
-            output.result(_applied(admin.endpoint, steps), str)
+            output.result(_applied(admin.url, steps), str)
 
 
 def _tell(step: Step, output: Output) -> None:

@@ -72,22 +72,23 @@ def activate(release: str, at: str | None, store: str | None, output: Output) ->
 @store_option
 @output_options
 def prune(keep: int, dry_run: bool, at: str | None, store: str | None, output: Output) -> None:
-    """Delete all but the newest releases, and what dead runs left in staging.
+    """Delete all but the newest releases, and what dead runs left: builds, in buckets also unfinished uploads.
 
     The active release stays however old it is.
     """
+    from provisioner.ops.releases import prune as prune_them
     from provisioner.ops.releases import to_prune
     from provisioner.render.sizes import count, size
 
     target = _open(at, store)
     doomed = to_prune(target, keep)
-    freed = 0 if dry_run else sum(target.remove(release) for release in doomed)
+    gone = dict.fromkeys(doomed, 0) if dry_run else prune_them(target, doomed)
     swept = () if dry_run else target.sweep()
     verb = "Would delete" if dry_run else "Deleted"
     output.result(
-        {"store": target.name, "releases": doomed, "swept": swept, "bytes": freed, "dry_run": dry_run},
+        {"store": target.name, "releases": list(gone), "swept": swept, "bytes": sum(gone.values()), "dry_run": dry_run},
         lambda: (
-            f"{verb} {count(len(doomed), 'release')} ({', '.join(doomed) or 'none'})"
-            + ("" if dry_run else f", {size(freed)}, and {count(len(swept), 'leftover')} of dead runs.")
+            f"{verb} {count(len(gone), 'release')} ({', '.join(gone) or 'none'})"
+            + ("" if dry_run else f", {size(sum(gone.values()))}, and {count(len(swept), 'leftover')} of dead runs.")
         ),
     )

@@ -65,6 +65,11 @@ def to_prune(store: Store, keep: int) -> tuple[str, ...]:
     return tuple(release for release in releases[keep:] if release != active)
 
 
+def prune(store: Store, doomed: tuple[str, ...]) -> dict[str, int]:
+    """Delete releases, but for one that was activated meanwhile; name and bytes of those that went."""
+    return {release: store.remove(release) for release in doomed if store.active() != release}
+
+
 def newest_first(store: Store) -> tuple[str, ...]:
     """The releases by when they were published, as their records say: a copied folder has another time.
 

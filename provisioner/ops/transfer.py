@@ -15,7 +15,7 @@ from provisioner.ops.verify import verify
 from provisioner.plan import Plan, plan
 from provisioner.ports.events import Finished, Notice, Observer, Started, silent
 from provisioner.ports.source import Source
-from provisioner.ports.store import Store
+from provisioner.ports.store import HalfPublished, Store
 from provisioner.record import ReleaseRecord
 from provisioner.report import Evidence
 
@@ -162,7 +162,7 @@ def _build(work: Plan, document: LockDocument, store: Store, execution: Executio
         if not build.publish(ReleaseRecord(work.tree, document.digest, created), document.text):
             execution.observer(Notice("Another run published this release first; its bytes were verified by it."))
     except ProvisionError as error:
-        if work.replaces or not _is_published(store, work):
+        if work.replaces or isinstance(error, HalfPublished) or not _is_published(store, work):
             raise
         execution.observer(Notice(f"Another run published this release while this one stopped: {error}"))
     finally:

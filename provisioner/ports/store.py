@@ -7,10 +7,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from provisioner.errors import VerificationFailed
 from provisioner.model import Digest, Tree, TreeEntry
 from provisioner.ports.source import Source, Stream
 from provisioner.record import ReleaseRecord
 from provisioner.report import Evidence, Finding
+
+
+class HalfPublished(VerificationFailed):
+    """A release of ours is visible, lacks files, and cannot be taken back."""
 
 
 @dataclass(frozen=True, slots=True)

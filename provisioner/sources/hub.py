@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import urllib3
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 

@@ -35,7 +35,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
-            with suppress(OSError, ProvisionError):
+            with suppress(OSError, ProvisionError, RuntimeError):
                 self._beat()
 
     def stop(self) -> None:

@@ -36,9 +36,16 @@ class HttpStream:
         return len(data)
 
     def close(self) -> None:
-        """Give the connection back when the body was read to its end, else drop it."""
-        if self._left:
+        """Give the connection back when the body ends where it should, else drop it: it may never end."""
+        if self._left or self._more():
             self._response.close()
         else:
-            self._response.drain_conn()
             self._response.release_conn()
+
+    def _more(self) -> bool:
+        import urllib3
+
+        try:
+            return bool(self._response.read1(1))
+        except (urllib3.exceptions.HTTPError, OSError):
+            return True

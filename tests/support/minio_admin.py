@@ -44,6 +44,8 @@ class AdminApi:
         users: name -> {"secretKey", "status", "policies"}.
         changes: every request that would change something.
         refuse: path's end -> status and code to answer instead.
+        lose: path's ends whose next answer is lost, once it was done.
+        tokens: the session token of every request, "" for one without.
     """
 
     url: str = ""
@@ -51,6 +53,8 @@ class AdminApi:
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     refuse: dict[str, Refused] = field(default_factory=dict)
+    lose: set[str] = field(default_factory=set)
+    tokens: list[str] = field(default_factory=list)
 
     def answer(self, call: str, query: dict[str, str], body: bytes) -> bytes:
         if call in self.refuse:
@@ -76,7 +80,10 @@ class AdminApi:
             asked = json.loads(decrypt(_Body(body), SECRET))
             if not set(asked["policies"]) <= self.policies.keys():
                 raise Refused(404, "XMinioAdminNoSuchPolicy")
-            self._user(asked["user"])["policies"] += asked["policies"]
+            user = self._user(asked["user"])
+            if set(asked["policies"]) <= set(user["policies"]):
+                raise Refused(400, "XMinioAdminPolicyChangeAlreadyApplied")
+            user["policies"] += asked["policies"]
             return encrypt(json.dumps({"policiesAttached": asked["policies"]}).encode(), SECRET)
         raise Refused(404, "XMinioInvalidAPI")
 
@@ -118,13 +125,18 @@ def admin_api() -> Iterator[AdminApi]:
     class Handler(BaseHTTPRequestHandler):
         def _serve(self) -> None:
             url = urlsplit(self.path)
+            call = url.path.rsplit("/", 1)[1]
+            api.tokens.append(self.headers.get("X-Amz-Security-Token", ""))
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             try:
                 _require_signature(self)
                 query = {name: values[0] for name, values in parse_qs(url.query).items()}
-                status, answer = 200, api.answer(url.path.rsplit("/", 1)[1], query, body)
+                status, answer = 200, api.answer(call, query, body)
             except Refused as refused:
                 status, answer = refused.status, json.dumps({"Code": refused.code}).encode()
+            if call in api.lose:
+                api.lose.remove(call)
+                return  # the connection ends without a word
             self.send_response(status)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

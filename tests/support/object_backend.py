@@ -64,7 +64,9 @@ class ObjectBackend:
     def keys(self) -> dict[str, int]:
         """Every key below the prefix with its size."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{PREFIX}/")
-        return {one["Key"].removeprefix(f"{PREFIX}/"): one["Size"] for page in pages for one in page.get("Contents", [])}
+        return {
+            one["Key"].removeprefix(f"{PREFIX}/"): one["Size"] for page in pages for one in page.get("Contents", [])
+        }
 
     def read(self, release: str, path: str) -> bytes:
         return self.client.get_object(Bucket=self.bucket, Key=self.key(release, path))["Body"].read()

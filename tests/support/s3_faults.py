@@ -276,7 +276,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
             return
         left = int(self.headers.get("Content-Length", 0))
-        while left and (piece := self.rfile.read1(min(PIECE, left))):
+        while left:
+            if not (piece := self.rfile.read1(min(PIECE, left))):
+                raise ConnectionError("the client went away")  # the server must not be left waiting for the rest
             left -= len(piece)
             yield piece
 

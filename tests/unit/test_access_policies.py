@@ -12,8 +12,7 @@ import pytest
 
 from provisioner.emit.access.azure import PERMISSIONS, Share, access
 from provisioner.emit.access.policies import Document, Place, check_key, reader, same, tls_only, writer
-from provisioner.errors import InvalidDocument, NotFound, UsageError
-from provisioner.stores.minio_admin import administrator
+from provisioner.errors import UsageError
 
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/0a1b"
 
@@ -125,39 +124,3 @@ def test_azure_commands_name_the_share_and_hold_no_secret() -> None:
     for account, share in (("Acme", "models"), ("acme", "Models"), ("acme", "a--b"), ("acme", "a/b"), ("ac", "models")):
         with pytest.raises(UsageError):
             Share(account, share, "")
-
-
-MINIO = {"MINIO_ENDPOINT": "minio.example:9000", "MINIO_ACCESS_KEY": "AK", "MINIO_SECRET_KEY": "SK"}
-
-
-def test_an_administrator_of_the_environment() -> None:
-    found = administrator(MINIO, None, None)
-    assert (found.endpoint, found.access_key, found.secret_key) == ("https://minio.example:9000", "AK", "SK")
-    assert "SK" not in repr(found)
-    assert administrator(MINIO, "http://other:9000", None).endpoint == "http://other:9000"
-    for name in MINIO:
-        with pytest.raises(UsageError, match=name):
-            administrator({**MINIO, name: ""}, None, None)
-    for endpoint in ("ftp://a", "https://AK:SECRET@a", "https://a/minio", "https://"):
-        with pytest.raises(UsageError) as caught:
-            administrator(MINIO, endpoint, None)
-        assert "SECRET" not in str(caught.value)
-
-
-def test_an_administrator_of_mc(tmp_path: Any) -> None:
-    environment = {"MC_HOST_prod": "https://AK:S/K%2F+@minio:9000", "MC_CONFIG_DIR": str(tmp_path)}
-    found = administrator(environment, None, "prod")
-    assert (found.endpoint, found.access_key, found.secret_key) == ("https://minio:9000", "AK", "S/K%2F+")
-    token = administrator({"MC_HOST_prod": "http://AK:SK:TOKEN@minio/"}, None, "prod")
-    assert (token.endpoint, token.secret_key, token.session_token) == ("http://minio", "SK", "TOKEN")
-    with pytest.raises(NotFound):
-        administrator(environment, None, "absent")
-    with pytest.raises(UsageError):
-        administrator({"MC_HOST_prod": "minio:9000"}, None, "prod")
-    (tmp_path / "config.json").write_text(
-        json.dumps({"version": "10", "aliases": {"x": {"url": "http://h:1", "accessKey": "A", "secretKey": "S"}}})
-    )
-    assert administrator(environment, None, "x").endpoint == "http://h:1"
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InvalidDocument):
-        administrator(environment, None, "x")

@@ -110,6 +110,7 @@ def test_without_any_of_them_azure_identity_is_asked() -> None:
         {"AZURE_STORAGE_CONNECTION_STRING": STRING.replace("myacct", "other")},
         {"AZURE_STORAGE_CONNECTION_STRING": "FileEndpoint=https://other.file.core.windows.net;SharedAccessSignature=sig=x"},
         {"AZURE_STORAGE_ACCOUNT": "other", "AZURE_STORAGE_KEY": KEY},
+        {"AZURE_STORAGE_ACCOUNT": "other", "AZURE_STORAGE_SAS_TOKEN": f"sv=1&sig={KEY}"},
     ],
 )  # fmt: skip
 def test_credentials_of_another_account_are_refused(variables: dict[str, str]) -> None:
@@ -130,12 +131,24 @@ def test_a_connection_string_without_credentials_is_refused() -> None:
         {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=myacct;SharedAccessSignature=SECRET"},
         {"AZURE_STORAGE_KEY": "SECRET", "PROVISION_AZURE_FILE_ENDPOINT": "files"},
         {"PROVISION_AZURE_FILE_ENDPOINT": "http://files.example"},  # a token would be sent in clear
+        {"AZURE_STORAGE_SAS_TOKEN": "sig=SECRET", "PROVISION_AZURE_FILE_ENDPOINT": "http://files.example"},
+        {"AZURE_STORAGE_CONNECTION_STRING": "FileEndpoint=http://files.example;SharedAccessSignature=sig=SECRET"},
+        {
+            "AZURE_STORAGE_CONNECTION_STRING": "DefaultEndpointsProtocol=http;AccountName=myacct;"
+            "SharedAccessSignature=sig=SECRET"
+        },
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_sent(variables: dict[str, str]) -> None:
     with pytest.raises(UsageError) as failed:
         login(WHERE, variables)
     assert "SECRET" not in f"{failed.value} {failed.value.hint}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:10004", "localhost:10004", "[::1]:10004"])
+def test_a_signature_may_go_in_clear_to_an_emulator_on_this_machine(host: str) -> None:
+    variables = {"AZURE_STORAGE_SAS_TOKEN": "sig=x", "PROVISION_AZURE_FILE_ENDPOINT": f"http://{host}/myacct"}
+    assert login(WHERE, variables).credential == "sig=x"
 
 
 def test_opening_a_store_sends_nothing_and_its_name_has_no_secret() -> None:

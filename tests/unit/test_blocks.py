@@ -63,7 +63,9 @@ def opened(data: bytes, breaks: dict[int, int] | None = None) -> Open:
     return ranges
 
 
-def read(data: bytes, block: int, connections: int, budget: Budget, start: int = 0, source: Open | None = None) -> bytes:
+def read(
+    data: bytes, block: int, connections: int, budget: Budget, start: int = 0, source: Open | None = None
+) -> bytes:
     found = b""
     with in_order(source or opened(data), len(data), block, connections, budget, start) as blocks:
         for one in blocks:
@@ -82,7 +84,9 @@ def in_time(*works: threading.Thread) -> None:
 
 
 @pytest.mark.parametrize("connections", [1, 3])
-@pytest.mark.parametrize(("size", "start"), [(0, 0), (1, 0), (99, 0), (100, 0), (101, 0), (1000, 0), (1001, 350), (5, 5)])
+@pytest.mark.parametrize(
+    ("size", "start"), [(0, 0), (1, 0), (99, 0), (100, 0), (101, 0), (1000, 0), (1001, 350), (5, 5)]
+)
 def test_every_byte_comes_in_order(connections: int, size: int, start: int) -> None:
     data, budget = random.Random(size).randbytes(size), Watched(300)
     assert read(data, 100, connections, budget, start) == data[start:]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from provisioner.errors import InvalidInput, Unavailable, Unusable
-from provisioner.transport.http import POOL, Http, tls_context, without_secrets
 from provisioner.sources.hub import HubSource
+from provisioner.transport.http import POOL, Http, tls_context, without_secrets
 from tests.support.hub_fixture import make
 from tests.support.locks import tree
 from tests.support.tiny_hub import Asked, Reply, TinyHub

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -13,10 +14,23 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import AccessDenied, InvalidInput, MissingExtra, ProvisionError, Unusable, UsageError
+from provisioner.errors import (
+    AccessDenied,
+    InvalidInput,
+    MissingExtra,
+    NotFound,
+    ProvisionError,
+    Unusable,
+    UsageError,
+)
+from provisioner.model import Digest
 from provisioner.stores.objects.minio import MinioBucket
 from provisioner.stores.objects.minio_client import Connection
-from provisioner.stores.objects.minio_login import Keys, locate
+from provisioner.stores.objects.minio_login import Keys, locate, locate_by
+from tests.support import seaweed
+from tests.support.object_backend import environment
+from tests.support.s3_fault_actions import not_implemented
+from tests.support.s3_faults import Fault, FaultyS3
 
 SECRET = "se/cret+of:ours"
 
@@ -127,8 +141,9 @@ def test_the_names_that_a_server_itself_is_started_with(monkeypatch: pytest.Monk
     [
         ("https://access:secret@minio:9000", "https://minio:9000", Keys("access", "secret")),
         ("http://access:se/cret+@10.0.0.1:80/", "http://10.0.0.1", Keys("access", "se/cret+")),
-        ("https://access:se%2Fcret:to%3Aken@minio", "https://minio", Keys("access", "se/cret", "to:ken")),
+        ("https://access:se%2Fcret:to%3Aken@minio", "https://minio", Keys("access", "se%2Fcret", "to%3Aken")),
         ("https://access:p@ss@minio", "https://minio", Keys("access", "p@ss")),
+        ("https://access:secret:a:b@c@minio", "https://minio", Keys("access", "secret", "a:b@c")),
     ],
 )
 def test_an_alias_in_the_environment(
@@ -138,6 +153,50 @@ def test_an_alias_in_the_environment(
     monkeypatch.setenv("MC_HOST_my-house_2", value)
     found = locate("my-house_2")
     assert (found.url, found.keys) == (url, expected)
+
+
+@pytest.mark.parametrize(
+    ("url", "configured", "found"),
+    [
+        (None, "http://minio:9000", "http://minio:9000"),
+        ("http://minio:9000/", "http://MINIO:9000", "http://minio:9000"),
+        ("minio:9000", "http://minio:9000", "http://minio:9000"),
+        ("minio:9000", "", "https://minio:9000"),
+        ("http://minio", "", "http://minio"),
+    ],
+)
+def test_a_server_by_its_url(
+    url: str | None, configured: str, found: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIO_ENDPOINT", configured)
+    endpoint = locate_by(url, None)
+    assert (endpoint.url, endpoint.keys) == (found, keys)
+
+
+@pytest.mark.parametrize(
+    ("url", "alias", "error"),
+    [
+        (None, None, UsageError),
+        ("ftp://minio", None, UsageError),
+        (f"https://access:{SECRET}@minio", None, UsageError),
+        ("https://minio/path", None, UsageError),
+        ("https://", None, UsageError),
+        (None, "nowhere", NotFound),
+        (None, "minio:9000", NotFound),
+        (None, "half", UsageError),
+        ("https://other:9000", "house", AccessDenied),
+        ("http://minio:9000", "house", AccessDenied),  # what was given for TLS does not go in clear
+    ],
+)
+def test_a_server_that_is_refused(
+    url: str | None, alias: str | None, error: type[ProvisionError], keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MC_HOST_house", f"https://access:{SECRET}@minio:9000")
+    monkeypatch.setenv("MC_HOST_half", f"minio:9000:{SECRET}")
+    assert locate_by("minio:9000", "house") == locate_by(None, "house")
+    with pytest.raises(error) as caught:
+        locate_by(url, alias)
+    assert caught.value.hint and "se/cret" not in shown(caught.value)
 
 
 def test_an_alias_in_the_file_of_mc(home: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,3 +329,24 @@ def test_a_web_identity_that_is_refused(
             list(MinioBucket("minio:9000", "models").list(""))
         assert len(asked) == 1
     assert "identity-of" not in shown(caught.value) + caplog.text and caught.value.__cause__ is None
+
+
+@pytest.mark.skipif(bool(seaweed.cannot_serve()), reason=seaweed.cannot_serve() or "there is one")
+def test_a_server_without_conditions_is_written_all_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = seaweed.server()
+    if not server.endpoint.startswith("http:"):
+        pytest.skip("the proxy speaks plain http only")
+    name, content = seaweed.new_bucket(server), b"content"
+    try:
+        with FaultyS3(server.endpoint) as proxy:
+            for variable, value in environment(server, proxy.endpoint).items():
+                monkeypatch.setenv(variable, value)
+            proxy.faults.append(Fault(not_implemented(), method="PUT"))
+            bucket = MinioBucket("", name)
+            assert bucket.write("key", content, Digest(hashlib.sha256(content).hexdigest()), only_new=True)
+            asked = [("if-none-match" in one.headers, one.status) for one in proxy.requests("PUT", "/key")]
+            assert asked == [(True, 501), (False, 200)]
+            assert bucket.stat("key").size == len(content)
+            assert not bucket.write("key", content, Digest(hashlib.sha256(content).hexdigest()), only_new=True)
+    finally:
+        seaweed.delete_bucket(server, name)

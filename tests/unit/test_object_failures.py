@@ -43,9 +43,9 @@ STORE = "s3://models"
         (502, "", Unavailable, 5, True),
         (409, "ConditionalRequestConflict", Unavailable, 5, True),
         (400, "BadDigest", Unavailable, 5, True),
-        (301, "PermanentRedirect", Unusable, 5, False),
-        (307, "", Unusable, 5, False),
-        (400, "AuthorizationHeaderMalformed", Unusable, 5, False),
+        (301, "PermanentRedirect", InvalidInput, 4, False),
+        (307, "", InvalidInput, 4, False),
+        (400, "AuthorizationHeaderMalformed", InvalidInput, 4, False),
         (501, "NotImplemented", Unusable, 5, False),
         (418, "", Unusable, 5, False),
     ],
@@ -77,7 +77,11 @@ def test_a_date_that_is_none_is_left_out(date: str) -> None:
 @pytest.fixture
 def amazon(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     pytest.importorskip("boto3", reason="boto3 is not installed")
-    for name, value in {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "SK-secret", "AWS_REGION": "us-east-1"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AK",
+        "AWS_SECRET_ACCESS_KEY": "SK-secret",
+        "AWS_REGION": "us-east-1",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -105,7 +109,9 @@ def test_an_endpoint_that_nobody_listens_at_may_come_back(amazon: pytest.MonkeyP
     assert "Signature" not in str(found.value)
 
 
-@pytest.mark.parametrize(("headers", "kind"), [({}, AccessDenied), ({"x-amz-bucket-region": "eu-west-1"}, Unusable)])
+@pytest.mark.parametrize(
+    ("headers", "kind"), [({}, AccessDenied), ({"x-amz-bucket-region": "eu-west-1"}, InvalidInput)]
+)
 def test_a_head_answered_400_is_an_expired_token_or_another_region(headers: dict[str, str], kind: Any) -> None:
     """The answer to a HEAD has no body; S3 names the region where that is what is wrong."""
     from botocore.exceptions import ClientError

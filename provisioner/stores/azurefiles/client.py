@@ -57,6 +57,7 @@ def connect(address: Address, login: Login, retries: Retries) -> ShareClient:
         api_version=API_VERSION,
         retry_policy=_retry_policy(retries),
         transport=_transport(login.endpoint, os.environ),
+        permit_redirects=False,  # another host would get the signature in the headers that name a source
     )
 
 

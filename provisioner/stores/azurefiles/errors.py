@@ -46,15 +46,24 @@ class Garbled(Unavailable):
 def translated(place: str) -> Iterator[None]:
     """Turns what the SDK raises into our errors; `place` is the store, or a file of it, for people.
 
-    Raises Exists, NotFound, AccessDenied, Garbled, Unavailable, StoreFull or StoreError.
+    Raises Exists, NotFound, AccessDenied, Garbled, Unavailable, Unusable, StoreFull or StoreError.
     """
     from azure.core.exceptions import AzureError
 
     try:
         yield
+    except (KeyError, ValueError):  # what the SDK raises for an answer that lacks a header, or has a strange one
+        raise unusable(place) from None
     except AzureError as error:
         # Not "from error": its text and those of its causes hold URLs, and they may hold a signature.
         raise failure(error, place) from None
+
+
+def unusable(place: str) -> Unusable:
+    """An answer that says too little, or something strange."""
+    return Unusable(
+        f"What answers for {place} is no file service of Azure's.", hint="Check the endpoint and what proxy is on the way."
+    )
 
 
 def failure(error: Any, place: str) -> ProvisionError:
@@ -75,6 +84,10 @@ def answered(place: str, status: int, code: str, headers: Mapping[str, str]) -> 
     """The failure that an answer tells."""
     if code == "Md5Mismatch" or status < 300:
         return Garbled(_GARBLED.format(place))
+    if status < 400:  # never followed: the request names what to copy or rename by an URL with our signature
+        return Unusable(
+            f"{place} answers with a redirect ({status}).", hint="Check the endpoint and what proxy is on the way."
+        )
     if code in _FULL or status in (413, 507):
         hint = "Raise the share's quota or free space (provision releases prune), then run again."
         return StoreFull(f"No space is left in {place}.", hint=f"{hint} What was verified is kept.")

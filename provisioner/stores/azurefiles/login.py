@@ -17,6 +17,7 @@ SAS = "AZURE_STORAGE_SAS_TOKEN"
 SUFFIX = "AZURE_STORAGE_ENDPOINT_SUFFIX"
 ENDPOINT = "PROVISION_AZURE_FILE_ENDPOINT"
 PUBLIC = "core.windows.net"
+_HERE = ("localhost", "127.0.0.1", "::1")  # an emulator on this machine; nothing goes over a network
 HINT = f"Set {CONNECTION_STRING}, {KEY} or {SAS}, or sign in (az login, workload identity)."
 
 
@@ -40,11 +41,13 @@ def login(address: Address, environment: Mapping[str, str]) -> Login:
     if text := environment.get(CONNECTION_STRING):
         return _from_connection_string(address, text, environment)
     endpoint = _endpoint(address, environment)
-    if key := environment.get(KEY):
+    key, sas = environment.get(KEY), environment.get(SAS)
+    if key or sas:
         _require_account(address, environment.get(ACCOUNT) or address.account, ACCOUNT)
+    if key:
         return Login(endpoint, _shared(address.account, key), KEY)
-    if sas := environment.get(SAS):
-        return Login(endpoint, _signature(sas, SAS), SAS)
+    if sas:
+        return Login(endpoint, _signature(sas, SAS, endpoint), SAS)
     if not endpoint.startswith("https://"):
         raise UsageError(f"{ENDPOINT} is not https, and a token goes nowhere else.", hint=HINT)
     return Login(endpoint, _identity())
@@ -60,7 +63,7 @@ def _from_connection_string(address: Address, text: str, environment: Mapping[st
     if key := parts.get("accountkey"):
         return Login(endpoint.rstrip("/"), _shared(address.account, key), CONNECTION_STRING)
     if sas := parts.get("sharedaccesssignature"):
-        return Login(endpoint.rstrip("/"), _signature(sas, CONNECTION_STRING), CONNECTION_STRING)
+        return Login(endpoint.rstrip("/"), _signature(sas, CONNECTION_STRING, endpoint), CONNECTION_STRING)
     raise UsageError(
         f"{CONNECTION_STRING} has neither AccountKey nor SharedAccessSignature.",
         hint="Copy it again from the portal (Access keys), or: az storage account show-connection-string",
@@ -95,8 +98,14 @@ def _shared(account: str, key: str) -> dict[str, str]:
     return {"account_name": account, "account_key": key.strip()}
 
 
-def _signature(text: str, variable: str) -> str:
-    """The SDK would take a text without `sig=` for an account key."""
+def _signature(text: str, variable: str, endpoint: str) -> str:
+    """The SDK would take a text without `sig=` for an account key, and send a signature in clear."""
+    url = urlsplit(endpoint)
+    if url.scheme != "https" and url.hostname not in _HERE:
+        raise UsageError(
+            f"The endpoint is not https, and the signature in {variable} goes nowhere else.",
+            hint=f"Write https:// in {ENDPOINT} or {CONNECTION_STRING}.",
+        )
     text = text.strip().lstrip("?")
     if "sig" not in parse_qs(text):
         raise UsageError(f"{variable} holds no shared access signature.", hint="It has to look like sv=...&sig=...")

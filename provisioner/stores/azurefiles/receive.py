@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from provisioner.errors import ProvisionError, Unavailable
 from provisioner.model import TreeEntry
-from provisioner.ports.source import RangesIgnored, Stream
+from provisioner.ports.source import Stream
 from provisioner.ports.store import Advance, Pull
 from provisioner.stores.azurefiles.reading import hash_prefix
 from provisioner.stores.azurefiles.share import RANGE, WRITTEN, Share
@@ -53,7 +53,7 @@ def fill(stream: Stream, block: Block) -> Filled:
 
 @dataclass
 class Receiver:
-    """One file on its way in.
+    """One file on its way in, once: its name is nobody else's, and not that of an earlier try.
 
     Attributes:
         safe: bytes from the start that the service has for certain.
@@ -68,28 +68,17 @@ class Receiver:
 
     def receive(self, pull: Pull, advance: Advance, connections: int) -> str:
         """Fill the file from `safe` on; the sha256 of all of it in hex. Raises what the pull and the share raise."""
-        counted = _Counted(advance)
-        try:
-            return self._receive(pull, counted, connections)
-        except RangesIgnored:
-            if connections == 1 and not self.safe:
-                raise
-        counted.take_back()  # the source can neither begin in the middle nor be read by several
-        self.safe = 0
-        return self._receive(pull, counted, 1)
-
-    def _receive(self, pull: Pull, counted: _Counted, connections: int) -> str:
         if connections > 1:
             self.safe -= self.safe % SECTOR
         start, size = self.safe, self.entry.size
-        digest = hash_prefix(self.share, self.path, start, self.budget, counted.advance)
+        digest = hash_prefix(self.share, self.path, start, self.budget, advance)
         ranges = _Ranges(self.share, self.path, self.pool)
         try:
             with self._blocks(pull, start, size, connections) as blocks:
                 for one in blocks:
                     digest.update(one.block.bytes[: one.count])
                     ranges.send(one)
-                    counted.advance(one.count)
+                    advance(one.count)
                     if failure := one.failure or ranges.failure:
                         raise failure
         finally:
@@ -164,18 +153,21 @@ class _Ranges:
 
 
 @dataclass
-class _Counted:
+class Counted:
     """Bytes that were reported, so that they can be taken back."""
 
     report: Advance
     bytes: int = 0
 
     def advance(self, count: int) -> None:
+        """Count."""
         self.bytes += count
         self.report(count)
 
     def take_back(self) -> None:
-        self.report(-self.bytes)
+        """They were for nothing."""
+        if self.bytes:
+            self.report(-self.bytes)
         self.bytes = 0
 
 

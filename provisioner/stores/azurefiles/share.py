@@ -6,12 +6,14 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from provisioner.errors import NotFound, ProvisionError, StoreError
-from provisioner.stores.azurefiles.errors import Exists, Garbled, NoShare, translated
+from provisioner.errors import NotFound, ProvisionError, StoreError, Unusable
+from provisioner.stores.azurefiles.errors import Exists, Garbled, NoShare, translated, unusable
 
 if TYPE_CHECKING:
     from azure.storage.fileshare import ShareClient, ShareDirectoryClient, ShareFileClient
@@ -94,14 +96,20 @@ class Share:
         with translated(self.place(path)):
             found = self._file(path).get_file_properties(raw_response_hook=heard)
         metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
-        return Stat(int(found.size), metadata, heard.now - found.last_modified.timestamp())
+        return Stat(self._given(path, found.size), metadata, heard.age(self._given(path, found.last_modified)))
 
     def folder_age(self, path: str) -> float:
         """Seconds since a folder was last changed, by the service's clock."""
         heard = _Heard()
         with translated(self.place(path)):
             found = self._folder(path).get_directory_properties(raw_response_hook=heard)
-        return heard.now - found.last_modified.timestamp()
+        return heard.age(self._given(path, found.last_modified))
+
+    def _given(self, path: str, value: Any) -> Any:
+        """What every answer has to say. Raises Unusable when it does not."""
+        if value is None:
+            raise unusable(self.place(path))
+        return value
 
     def is_folder(self, path: str) -> bool:
         """Whether there is such a folder. Raises NoShare when the share itself is not there."""
@@ -120,10 +128,15 @@ class Share:
             found = self._folder(path).list_directories_and_files(include=["timestamps"])
             return [_child(one) for one in found]
 
-    def create(self, path: str, size: int, metadata: dict[str, str] | None = None) -> None:
-        """A file of zeros, instead of whatever file is there."""
+    def create(self, path: str, size: int, metadata: dict[str, str] | None = None) -> bool:
+        """A file of zeros, instead of whatever file is there.
+
+        False when the SDK asked more than once: the first may be carried out later, and then empties the file again.
+        """
+        again: list[object] = []
         with translated(self.place(path)):
-            self._file(path).create_file(size, metadata=metadata)
+            self._file(path).create_file(size, metadata=metadata, retry_hook=lambda **seen: again.append(seen))
+        return not again
 
     def write_range(self, path: str, start: int, data: bytes | memoryview) -> None:
         """Write up to `RANGE` bytes; the service compares their MD5.
@@ -140,11 +153,12 @@ class Share:
                 if attempt == _GARBLED_TRIES - 1:
                     raise
 
-    def write(self, path: str, content: bytes | memoryview, metadata: dict[str, str] | None = None) -> None:
-        """A whole file; not atomic."""
-        self.create(path, len(content), metadata)
+    def write(self, path: str, content: bytes | memoryview, metadata: dict[str, str] | None = None) -> bool:
+        """A whole file; not atomic. False when it may be emptied later, as by `create`."""
+        certain = self.create(path, len(content), metadata)
         for start in range(0, len(content), RANGE):
             self.write_range(path, start, content[start : start + RANGE])
+        return certain
 
     def mark(self, path: str, metadata: dict[str, str]) -> None:
         """Replace a file's metadata."""
@@ -208,23 +222,38 @@ class Share:
                     raise
 
     def copy(self, source: str, target: str, metadata: dict[str, str]) -> None:
-        """Copy a file inside the service, however long that takes. Raises StoreError when the service will not."""
-        client = self._file(target)
+        """Copy a file inside the service to a name that is free, however long that takes.
+
+        Raises StoreError when the service will not; then nothing is left at the target, as far as that can be had.
+        """
+        try:
+            status = self._copy(source, self._file(target), metadata)
+            if status != "success":
+                raise StoreError(f"{self.place(source)} could not be copied inside the service ({status}).")
+        except BaseException:
+            self._drop_copy(target)
+            raise
+
+    def _copy(self, source: str, target: ShareFileClient, metadata: dict[str, str]) -> str:
         with translated(self.place(source)):
-            status = str(client.start_copy_from_url(self._file(source).url, metadata=metadata)["copy_status"])
+            status = str(target.start_copy_from_url(self._file(source).url, metadata=metadata)["copy_status"])
             delay, progress, since = 0.05, "", time.monotonic()
-            while status == "pending":
+            while status == "pending" and time.monotonic() - since < _COPY_STALL_SECONDS:
                 time.sleep(delay)
                 delay = min(delay * 1.5, 5.0)
-                copying = client.get_file_properties().copy
+                copying = target.get_file_properties().copy
                 status = str(copying.status)
                 if copying.progress != progress:
                     progress, since = str(copying.progress), time.monotonic()
-                if time.monotonic() - since > _COPY_STALL_SECONDS:
-                    client.abort_copy(str(copying.id))
-                    break
-        if status != "success":
-            raise StoreError(f"{self.place(source)} could not be copied inside the service ({status}).")
+        return status
+
+    def _drop_copy(self, path: str) -> None:
+        """What a copy goes on with can neither be written nor deleted."""
+        with suppress(ProvisionError), translated(self.place(path)):
+            copying = self._file(path).get_file_properties().copy
+            if copying.status == "pending":
+                self._file(path).abort_copy(str(copying.id))
+            self._file(path).delete_file()
 
     def free(self) -> int | None:
         """Bytes up to the share's quota, or None where the credentials may not ask."""
@@ -241,11 +270,15 @@ class Share:
 class _Heard:
     """Listens for the service's clock."""
 
-    now = 0.0
+    now: float | None = None
 
     def __call__(self, response: Any) -> None:
         date = response.http_response.headers.get("Date")
         self.now = parsedate_to_datetime(date).timestamp() if date else time.time()
+
+    def age(self, modified: datetime) -> float:
+        """Seconds since then. The SDK's hook hears nothing once it tried again: then what is there counts as new."""
+        return 0.0 if self.now is None else self.now - modified.timestamp()
 
 
 def _child(found: Any) -> Child:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 from contextlib import suppress
 
-from provisioner.errors import NotFound, StoreError, Unavailable, VerificationFailed
+from provisioner.errors import NotFound, ProvisionError, StoreError, Unavailable, VerificationFailed
 from provisioner.model import Digest, Tree, TreeEntry
-from provisioner.ports.store import Advance, Held, Pull
+from provisioner.ports.store import Advance, HalfPublished, Held, Pull
 from provisioner.record import ReleaseRecord, dump
 from provisioner.stores.blocks.budget import Budget
 from provisioner.stores.objects.bucket import Bucket
 from provisioner.stores.objects.check import by_listing, extras, sizes
 from provisioner.stores.objects.keys import Keys
-from provisioner.stores.objects.marker import Marker
-from provisioner.stores.objects.reading import read_back
+from provisioner.stores.objects.marker import GOING, builders, lives, new_marker
+from provisioner.stores.objects.reading import read_back, read_small
 from provisioner.stores.objects.upload import Uploads
+from provisioner.stores.owner import Life
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,13 @@ class ObjectBuild:
         self._bucket, self._keys, self._tree, self._budget = bucket, keys, tree, budget
         self._present = present
         self._uploads = Uploads(bucket, budget, unfinished)
-        self._marker = Marker(bucket, keys.marker(f"{tree.release_id}.{secrets.token_hex(6)}"))
+        self._marker = new_marker(bucket, keys, tree.release_id)
         if replaces:  # from here on it is an unfinished release like any other
-            bucket.delete([keys.record(tree.release_id)])
+            try:
+                bucket.delete([keys.record(tree.release_id)])
+            except BaseException:
+                self._marker.remove()
+                raise
 
     def _key(self, entry: TreeEntry) -> str:
         return self._keys.file(self._tree.release_id, entry.path)
@@ -74,6 +78,8 @@ class ObjectBuild:
     def _copy(self, source: str, entry: TreeEntry) -> None:
         """Copy what this run has read; nothing when it is there, digest and all."""
         key = self._key(entry)
+        if self._is_there():
+            return  # another run was quicker, and what is published is not written to
         if source != key or self._bucket.stat(key).sha256 != entry.sha256:
             self._bucket.copy(source, key, entry.size, entry.sha256)
             read_back(self._bucket, key, entry, self._budget, lambda _: None)
@@ -93,23 +99,49 @@ class ObjectBuild:
         return self._bucket.write(key, content, Digest(hashlib.sha256(content).hexdigest()), only_new)
 
     def publish(self, record: ReleaseRecord, lock_text: bytes) -> bool:
-        """Make the release exist, whole; False when it was there already. Raises Unavailable when files of it went.
-
-        Our marker is looked for before and after: a prune that takes this run for dead deletes it before any file.
-        """
+        """Make the release exist, whole; False when it was there already. Raises Unavailable when files of it went."""
         self._marker.renew()
         if self._is_there():
             return False
-        self._write(self._keys.lock(record.release), lock_text)
+        self._require_peace()
+        self._write_lock(lock_text)
         self._check_presence(self._drop_extras())
-        if not self._write(self._keys.record(record.release), dump(record), only_new=True):
-            return False
+        self._marker.require()
+        key, content = self._keys.record(record.release), dump(record)
+        if not self._write(key, content, only_new=True) and read_small(self._bucket, key) != content:
+            return False  # else it was ours, and only the answer was lost
         try:
             self._marker.require()
-        except Unavailable:
-            self._bucket.delete([self._keys.record(record.release)])
-            raise
+        except Unavailable:  # the write took so long that a prune may have come between
+            self._confirm(key)
         return True
+
+    def _require_peace(self) -> None:
+        """Raise Unavailable when somebody deletes this release; whoever begins to later sees our sign."""
+        signs = lives(self._bucket, self._keys, f"{self._tree.release_id}.{GOING}.")
+        if Life.ALIVE in signs.values():
+            raise Unavailable(f"Release {self._tree.release_id} is being deleted by another run.", hint="Run again.")
+
+    def _write_lock(self, text: bytes) -> None:
+        """The lock beside the record. Two locks of one tree may differ, in a license for instance."""
+        key = self._keys.lock(self._tree.release_id)
+        if self._write(key, text, only_new=True) or read_small(self._bucket, key) == text:
+            return
+        if builders(self._bucket, self._keys, self._tree.release_id) - {self._marker.key}:
+            raise Unavailable("Another run builds this release from another lock.", hint="Run again when it is done.")
+        self._write(key, text)
+
+    def _confirm(self, record: str) -> None:
+        release = self._tree.release_id
+        if lacking := next(by_listing(sizes(self._bucket, self._keys, release), self._tree), None):
+            try:
+                self._bucket.delete([record])
+            except ProvisionError as error:
+                raise HalfPublished(
+                    f"Release {release} lacks {lacking.path}, which another run deleted, and stays visible: {error}",
+                    hint="Run again with --repair.",
+                ) from error
+            raise Unavailable(f"{lacking.path} was taken from this build by another run.", hint="Run again.")
 
     def _is_there(self) -> bool:
         try:

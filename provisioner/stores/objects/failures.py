@@ -46,6 +46,14 @@ _BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
 SKEWED = "RequestTimeTooSkewed"
 
 
+class Damaged(Unavailable):
+    """The store received other bytes than were sent."""
+
+
+class Unproved(StoreError):
+    """The store does not say that it has the bytes that were sent."""
+
+
 class Unsupported(Unusable):
     """The store does not know what was asked for."""
 
@@ -72,7 +80,7 @@ def failure(
     if code in _EXPIRED:
         return AccessDenied(f"The credentials for {store} have expired.", hint="Renew them and run again to continue.")
     if code in _DAMAGED:
-        return Unavailable(f"{what} was damaged on the way to {store} ({code}).")
+        return Damaged(f"{what} was damaged on the way to {store} ({code}).")
     if code in _BUSY_CODES:
         return Unavailable(f"{store} answers {code} for {what}.", retry_after=retry_after)
     if code in _ELSEWHERE or (status in (301, 307, 400) and code == ""):

@@ -74,8 +74,7 @@ class MinioBucket:
 
     def write(self, key: str, content: bytes | memoryview, digest: Digest, only_new: bool = False) -> bool:
         """Write a whole object of known digest; with `only_new` False when there is one of that name already."""
-        headers = _metadata(digest) | ({"If-None-Match": "*"} if only_new else {})
-        return self._wire.write(self._url(key), key, content, digest, headers) != 412
+        return self._wire.write(self._url(key), key, content, digest, _metadata(digest), only_new)
 
     def copy(self, source: str, target: str, size: int, digest: Digest) -> None:
         """Copy inside the store, in parts where it is large, and record the digest."""

@@ -60,7 +60,7 @@ class Connection:
         self._endpoint = locate(host)
         self.root = f"{self._endpoint.url}/{bucket}/"
         self.http = Http()
-        self._pool = _pool(self.http, self._endpoint.url)
+        self._pool = patient_pool(self.http, self._endpoint.url)
         self._login = _Login(self._endpoint)
 
     @cached_property
@@ -140,7 +140,7 @@ class Connection:
         except ElementTree.ParseError as error:
             raise self._strange(200, what) from error
         except HTTPError as error:
-            raise _unreachable(error, self._endpoint.url) from error
+            raise unreachable(error, self._endpoint.url) from error
         except ValueError as error:  # well-formed, but not the answer: a failure after the 200 was sent
             raise Unavailable(f"{self.name} did not say that it did what was asked for {what}.") from error
 
@@ -154,7 +154,8 @@ class Connection:
         )
 
 
-def _unreachable(error: Exception, url: str) -> ProvisionError:
+def unreachable(error: Exception, url: str) -> ProvisionError:
+    """What a failure of urllib3 means for a server."""
     reason = getattr(error, "reason", None)  # of a MaxRetryError
     error = reason if isinstance(reason, Exception) else error
     cause = error.args[0] if error.args else None
@@ -163,10 +164,11 @@ def _unreachable(error: Exception, url: str) -> ProvisionError:
     return transport.translated(error, url)
 
 
-def _pool(http: Http, url: str) -> urllib3.PoolManager:
+def patient_pool(http: Http, url: str, attempts: int = ATTEMPTS) -> urllib3.PoolManager:
     """The connections for the client's own requests, which are patient; mc's private CAs are trusted, too."""
+    logging.getLogger("urllib3.connectionpool").addFilter(_silent)  # once: a logger keeps equal filters only once
     pool = http.pool(url)
-    pool.connection_pool_kw["retries"] = _patience()
+    pool.connection_pool_kw["retries"] = _patience(attempts)
     context: ssl.SSLContext | None = pool.connection_pool_kw.get("ssl_context")
     if context is None:
         return pool
@@ -178,7 +180,17 @@ def _pool(http: Http, url: str) -> urllib3.PoolManager:
     return pool
 
 
-def _patience() -> urllib3.Retry:
+class _Silent(logging.Filter):
+    """urllib3 warns of every other try, with the URL; the last failure is told in our words."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.funcName != "urlopen" or record.levelno < logging.WARNING
+
+
+_silent = _Silent()
+
+
+def _patience(attempts: int) -> urllib3.Retry:
     from urllib3 import Retry
     from urllib3.response import BaseHTTPResponse
 
@@ -188,7 +200,7 @@ def _patience() -> urllib3.Retry:
             return None if seconds is None else min(seconds, LONGEST_SECONDS)
 
     return Bounded(
-        total=ATTEMPTS - 1,
+        total=attempts - 1,
         other=0,  # a certificate gets no better
         redirect=False,  # or the session token would go along
         allowed_methods=None,  # every control call may be made twice

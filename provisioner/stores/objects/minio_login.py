@@ -8,9 +8,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-from provisioner.errors import AccessDenied, InvalidInput, UsageError
+from provisioner.errors import AccessDenied, InvalidInput, NotFound, UsageError
 
 ENDPOINT, SECURE, ALIAS = "MINIO_ENDPOINT", "MINIO_SECURE", "MC_HOST_"
 KEYS = (("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"), ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"))
@@ -56,17 +55,51 @@ def locate(host: str) -> Endpoint:
     if _NAME.fullmatch(host) and (endpoint := _aliased(host)):
         return endpoint
     configured = _configured()
-    if not host:
-        if not configured:
-            raise UsageError(f"{ENDPOINT} is not set.", hint=f"Set it, or name the server: {_FORM}")
-        return Endpoint(configured, _keys())
-    url = _address(host, configured)
+    if not host and not configured:
+        raise UsageError(f"{ENDPOINT} is not set.", hint=f"Set it, or name the server: {_FORM}")
+    return _with_our_keys(_address(host, configured) if host else configured, configured)
+
+
+def locate_by(url: str | None, alias: str | None) -> Endpoint:
+    """The server of options: a URL, an alias of mc, else MINIO_ENDPOINT's.
+
+    Keys go nowhere but to the server that they were given for. Raises NotFound for an alias that mc does not know,
+    UsageError, AccessDenied, InvalidInput.
+    """
+    found = _aliased(alias) if alias is not None else None
+    if alias is not None and found is None:
+        raise NotFound(f"mc has no alias {alias}.", hint=f"Set {ALIAS}{alias}, or run: mc alias set {alias} URL")
+    known = found.url if found else _configured()
+    wanted = _given(url, known) if url else known
+    if not wanted:
+        raise UsageError(f"{ENDPOINT} is not set.", hint="Set it, or name the server by --endpoint or --alias.")
+    if not found:
+        return _with_our_keys(wanted, known)
+    if wanted != found.url:
+        raise AccessDenied(
+            f"The keys of {alias} are for {found.url}, not for {wanted}.", hint="Leave --endpoint or --alias out."
+        )
+    return found
+
+
+def _with_our_keys(url: str, configured: str) -> Endpoint:
     if configured and url != configured:
         raise AccessDenied(
             f"The keys in the environment are for {configured}, not for {url}.",
-            hint=f"Unset {ENDPOINT}, or set {ALIAS}other=https://ACCESS:SECRET@HOST:PORT and write minio://other/BUCKET",
+            hint=f"Unset {ENDPOINT}, or make an alias of mc for the other server: "
+            f"{ALIAS}other=https://ACCESS:SECRET@HOST:PORT",
         )
     return Endpoint(url, _keys())
+
+
+def _given(url: str, known: str) -> str:
+    scheme = known.partition("://")[0] or _SWITCH[_secure()]
+    found = _normal(url if "://" in url else f"{scheme}://{url}")
+    if not found:
+        raise UsageError(
+            "The endpoint is not the URL of a MinIO server.", hint="Write https://HOST:PORT, without keys or a path."
+        )
+    return found
 
 
 def trusted_files() -> tuple[str, ...]:
@@ -145,10 +178,13 @@ def _aliased(name: str) -> Endpoint | None:
 
 
 def _from_variable(name: str, given: str) -> Endpoint:
-    """`https://ACCESS:SECRET[:TOKEN]@HOST:PORT`; a secret may be percent-encoded, and need not be, as mc has it."""
+    """`https://ACCESS:SECRET[:TOKEN]@HOST:PORT`, nothing of it percent-decoded: mc takes it literally.
+
+    https://github.com/minio/mc/blob/master/cmd/config.go (parseEnvURLStr)
+    """
     scheme, _, rest = given.partition("://")
     login, _, host = rest.rpartition("@")
-    access, secret, token, *_ = [*map(unquote, login.split(":", 2)), "", "", ""]
+    access, secret, token, *_ = [*login.split(":", 2), "", "", ""]
     return _complete(f"{scheme}://{host}", Keys(access, secret, token or None), ALIAS + name)
 
 

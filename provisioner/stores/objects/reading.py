@@ -53,7 +53,7 @@ def read_back(bucket: Bucket, key: str, entry: TreeEntry, budget: Budget, advanc
         raise VerificationFailed(f"{bucket.name}/{key} does not have the locked content of {entry.label}.")
 
 
-def read_small(bucket: Bucket, key: str, limit: int = 256 * 2**20) -> bytes:
+def read_small(bucket: Bucket, key: str, limit: int = 64 * 2**20) -> bytes:
     """A whole object. Raises NotFound, and StoreError when it is larger than anything we write."""
     size = bucket.stat(key).size
     if size > limit:

@@ -8,11 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from provisioner.errors import NotFound
+from provisioner.errors import NotFound, Unusable
 from provisioner.model import Digest
 from provisioner.ports.source import Stream
 from provisioner.stores.objects.bucket import SHA256, Object, Part, Stat, Upload, UploadGone
-from provisioner.stores.objects.failures import Unsupported, failure
+from provisioner.stores.objects.failures import failure
 from provisioner.stores.objects.s3_client import Connection, encryption, translated
 from provisioner.stores.objects.wire import Wire
 from provisioner.transport.http import Http
@@ -47,7 +47,7 @@ class S3Bucket:
         """Every object whose key begins so."""
         for page in self._pages("list_objects_v2", Prefix=prefix):
             for one in page.get("Contents", ()):
-                yield Object(one["Key"], one["Size"], one["LastModified"].timestamp())
+                yield Object(one["Key"], *self._facts(one, "Size"))
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         """The next step of every key that begins so and goes on after another slash."""
@@ -59,7 +59,15 @@ class S3Bucket:
         """One object. Raises NotFound."""
         with translated(self._place, key):
             found = self._client.head_object(Bucket=self._bucket, Key=key)
-        return Stat(found["ContentLength"], found["Metadata"].get(SHA256, ""), found["LastModified"].timestamp())
+        size, modified = self._facts(found, "ContentLength")
+        return Stat(size, found["Metadata"].get(SHA256, ""), modified)
+
+    def _facts(self, answer: Any, size: str) -> tuple[int, float]:
+        """Size and time, on which decisions rest. Raises Unusable."""
+        try:
+            return answer[size], answer["LastModified"].timestamp()
+        except KeyError as error:
+            raise Unusable(f"{self._place} answers without {error}.", hint="Is there a proxy in between?") from None
 
     def read(self, key: str, start: int, stop: int) -> AbstractContextManager[Stream]:
         """The bytes `start <= offset < stop` of an object."""
@@ -68,11 +76,7 @@ class S3Bucket:
     def write(self, key: str, content: bytes | memoryview, digest: Digest, only_new: bool = False) -> bool:
         """Write a whole object of known digest; with `only_new` False when there is one of that name already."""
         headers = {f"x-amz-meta-{SHA256}": str(digest), **self._encryption_headers()}
-        if only_new:
-            with suppress(Unsupported):  # a store without conditions: two writers write the same
-                condition = {"If-None-Match": "*"}
-                return self._wire.write(self._url(key), key, content, digest, headers | condition) != 412
-        return self._wire.write(self._url(key), key, content, digest, headers) != 412
+        return self._wire.write(self._url(key), key, content, digest, headers, only_new)
 
     def _encryption_headers(self) -> dict[str, str]:
         names = {

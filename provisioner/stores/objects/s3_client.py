@@ -16,6 +16,7 @@ from provisioner.errors import (
     InvalidInput,
     MissingExtra,
     ProvisionError,
+    StoreError,
     Unavailable,
     Unusable,
     UsageError,
@@ -175,11 +176,14 @@ def encryption() -> dict[str, str]:
 def translated(store: str, what: str) -> Iterator[None]:
     """Turns what boto3 raises into our errors, by type, code and status."""
     import botocore.exceptions as errors
+    from s3transfer.exceptions import S3CopyFailedError
 
     try:
         yield
     except errors.ClientError as error:
         raise _answered(error, store, what) from error
+    except S3CopyFailedError as error:  # what boto3's managed copy makes of a ClientError
+        raise StoreError(f"{store}: {what} was not copied ({type(error).__name__}).") from error
     except errors.BotoCoreError as error:
         raise _failed(error, store) from error
 

@@ -17,7 +17,7 @@ from provisioner.stores.objects import check as checking
 from provisioner.stores.objects.bucket import Bucket, NoBucket
 from provisioner.stores.objects.build import ObjectBuild
 from provisioner.stores.objects.keys import Keys
-from provisioner.stores.objects.leftovers import sweep, uploads
+from provisioner.stores.objects.leftovers import remove, sweep, uploads
 from provisioner.stores.objects.reading import read_small
 from provisioner.stores.objects.source import Index, ObjectSource
 
@@ -123,14 +123,13 @@ class ObjectStore:
         self.bucket.write(self.keys.current, content, Digest(hashlib.sha256(content).hexdigest()))
 
     def remove(self, release: str) -> int:
-        """Delete a release, first of all the record that makes it one; bytes of it. Raises NotFound."""
+        """Delete a release, first of all the record that makes it one; bytes of it. Raises NotFound, Unavailable."""
         self._require(release)
         try:
             size = self.record(release).tree.size
         except (NotFound, InvalidDocument):  # a damaged release can be deleted all the same
             size = 0
-        self.bucket.delete([self.keys.record(release)])
-        self.bucket.delete(one.key for one in self.bucket.list(self.keys.release(release)))
+        remove(self.bucket, self.keys, release)
         return size
 
     def sweep(self, release: str | None = None) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from provisioner.ports.store import Advance, Pull
 from provisioner.stores.blocks.budget import BLOCK, Block, Budget
 from provisioner.stores.blocks.ordered import in_order
 from provisioner.stores.objects.bucket import Bucket, Part, UploadGone
+from provisioner.stores.objects.failures import Damaged, Unproved
 from provisioner.stores.objects.reading import read_back
 
 SENDERS = 8  # parts of one file in flight at most; the budget bounds all files together
@@ -51,16 +52,20 @@ class Uploads:
             return self._put_whole(key, entry, pull, advance)
         sent = _Sent(advance)
         try:
-            return self._put_parts(key, entry, pull, sent, connections)
-        except RangesIgnored:  # the source cannot begin in the middle
-            sent.take_back()
-            return self._put_parts(key, entry, pull, sent, 1)
+            return self._put_large(key, entry, pull, sent, connections)
         except UploadGone:  # another run has ended it, and by a whole object if that one was quicker
             sent.take_back()
             with suppress(VerificationFailed, NotFound):
                 return read_back(self.bucket, key, entry, self.budget, sent.advance)
             sent.take_back()
-            return self._put_parts(key, entry, pull, sent, connections)
+            return self._put_large(key, entry, pull, sent, connections)
+
+    def _put_large(self, key: str, entry: TreeEntry, pull: Pull, sent: _Sent, connections: int) -> None:
+        try:
+            self._put_parts(key, entry, pull, sent, connections)
+        except RangesIgnored:  # the source cannot begin in the middle
+            sent.take_back()
+            self._put_parts(key, entry, pull, sent, 1)
 
     def _put_whole(self, key: str, entry: TreeEntry, pull: Pull, advance: Advance) -> None:
         with in_order(pull.open, entry.size, BLOCK, 1, self.budget) as blocks:
@@ -82,12 +87,22 @@ class Uploads:
             _require(entry, found)
             with _continuing(there):
                 self.bucket.finish(key, upload, parts)
-        except (UploadGone, VerificationFailed):  # "gone" may mean that the store has other parts
+        except (UploadGone, VerificationFailed, Unproved):  # "gone" may mean that the store has other parts
             self.unfinished.pop(key, None)
             with suppress(ProvisionError):
                 self.bucket.abandon(key, upload)
             raise
         self.unfinished.pop(key, None)
+        if sender.reused:
+            self._require_reused(key, entry)
+
+    def _require_reused(self, key: str, entry: TreeEntry) -> None:
+        """What an earlier run sent was recognised by its MD5, for which others can make other bytes: read it back."""
+        try:
+            read_back(self.bucket, key, entry, self.budget, lambda _: None)
+        except VerificationFailed as error:
+            self.bucket.delete([key])
+            raise UploadGone(f"{error} All of it is sent anew.") from error
 
     def _begin(self, key: str, entry: TreeEntry) -> tuple[str, dict[int, Part]]:
         """The upload to fill, and what it holds already."""
@@ -133,7 +148,7 @@ def _continuing(there: dict[int, Part]) -> Iterator[None]:
     """An upload that was begun with other settings (checksums, encryption) may refuse what is added to it."""
     try:
         yield
-    except Unusable as error:
+    except (Unusable, Damaged) as error:
         if there:
             raise UploadGone(str(error), hint=error.hint) from error
         raise
@@ -172,6 +187,7 @@ class _Sender:
     there: dict[int, Part]
     sent: _Sent
     failure: BaseException | None = None
+    reused: bool = False
 
     def send(self, number: int, block: Block) -> Part:
         """One part, unless it is there; the block is given back. After a failure nothing more is sent."""
@@ -193,12 +209,14 @@ class _Sender:
     def _known(self, number: int, block: Block) -> Part | None:
         """The part as an earlier run sent it, if it has these very bytes.
 
-        A CRC would not do: it is easy to make other bytes for it. Where the ETag is no MD5 the part is sent again.
+        By its MD5, which is enough to save sending it; what was made of such parts is read back. Where the ETag is no
+        MD5 the part is sent again.
         """
         known = self.there.get(number)
         if known is None or known.size != len(block.bytes):
             return None
         if known.etag != hashlib.md5(block.bytes, usedforsecurity=False).hexdigest():
             return None
+        self.reused = True
         crc = zlib.crc32(block.bytes).to_bytes(4, "big")  # some servers want it named again, but do not list it
         return replace(known, checksum=base64.b64encode(crc).decode())

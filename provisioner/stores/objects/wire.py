@@ -14,15 +14,15 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from provisioner.errors import ProvisionError, StoreError, Unavailable
+from provisioner.errors import ProvisionError, Unavailable
 from provisioner.model import Digest
 from provisioner.ports.source import RangesIgnored, Stream
 from provisioner.stores.objects.bucket import UploadGone
-from provisioner.stores.objects.failures import failure
+from provisioner.stores.objects.failures import Unproved, Unsupported, failure
 from provisioner.transport.http import Http
 from provisioner.transport.stream import HttpStream
 
@@ -34,7 +34,7 @@ BASE_SECONDS = 0.3
 CAP_SECONDS = 20.0
 LONGEST_SECONDS = 300.0  # that a Retry-After may ask for
 UNSIGNED = "UNSIGNED-PAYLOAD"
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 Sign = Callable[[str, str, dict[str, str], str], Mapping[str, str]]  # method, URL, headers, payload's sha256 -> headers
@@ -75,12 +75,27 @@ class Wire:
             stream.close()
 
     def write(
-        self, url: str, what: str, content: bytes | memoryview, digest: Digest, headers: Mapping[str, str]
-    ) -> int:
-        """PUT a whole object; the status, which is 200 or 412.
+        self,
+        url: str,
+        what: str,
+        content: bytes | memoryview,
+        digest: Digest,
+        headers: Mapping[str, str],
+        only_new: bool = False,
+    ) -> bool:
+        """PUT a whole object; with `only_new` False when there is one already, where the store knows conditions.
 
         The sha256 that we know anyway is the signature's payload hash and the store's checksum.
         """
+        if only_new:
+            with suppress(Unsupported):  # a store without conditions: two writers write the same
+                return self._write(url, what, content, digest, {**headers, "If-None-Match": "*"}) != 412
+        return self._write(url, what, content, digest, headers) != 412
+
+    def _write(
+        self, url: str, what: str, content: bytes | memoryview, digest: Digest, headers: Mapping[str, str]
+    ) -> int:
+        """The status, which is 200 or 412."""
         own = self._own_checksum("sha256", bytes.fromhex(digest), content)
         response = self._send(url, what, content, {**headers, **own}, digest)
         if response.status == 200:
@@ -116,7 +131,7 @@ class Wire:
             right = returned == value if returned else etag == _md5(content).hexdigest()
             hint = "A store that knows no checksums wants AWS_REQUEST_CHECKSUM_CALCULATION=when_required."
         if not right:
-            raise StoreError(f"{self._store} does not say that it has the bytes that were sent for {what}.", hint=hint)
+            raise Unproved(f"{self._store} does not say that it has the bytes that were sent for {what}.", hint=hint)
 
     def _send(
         self, url: str, what: str, content: bytes | memoryview, headers: Mapping[str, str], payload: str
@@ -141,7 +156,7 @@ class Wire:
     ) -> urllib3.BaseHTTPResponse:
         signed = self._sign("PUT", url, dict(headers), payload)
         response = self._http.request("PUT", url, {**signed, "Content-Length": str(len(content))}, content)
-        if response.status in (200, 412):
+        if response.status == 200 or (response.status == 412 and "If-None-Match" in headers):
             response.drain_conn()
             return response
         raise self._failure(response, what)
