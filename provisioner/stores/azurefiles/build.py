@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from provisioner.errors import (
     AccessDenied,
+    InvalidDocument,
     NotFound,
     ProvisionError,
     StoreError,
@@ -16,13 +17,15 @@ from provisioner.errors import (
     VerificationFailed,
 )
 from provisioner.model import Digest, Tree, TreeEntry
+from provisioner.ports.source import RangesIgnored
 from provisioner.ports.store import Advance, Held, Pull
-from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump
+from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump, parse
 from provisioner.stores.azurefiles.errors import Exists
 from provisioner.stores.azurefiles.leftovers import Leftover
+from provisioner.stores.azurefiles.parts import Part, Parts
 from provisioner.stores.azurefiles.reading import RangeStream, opened, read_back
-from provisioner.stores.azurefiles.receive import Receiver, digest_of, fill
-from provisioner.stores.azurefiles.share import RANGE, SHA256, WRITTEN, Share
+from provisioner.stores.azurefiles.receive import Counted, Receiver, digest_of, fill
+from provisioner.stores.azurefiles.share import RANGE, SHA256, Share
 from provisioner.stores.azurefiles.walking import delete_all, discard, join, make_folders, walk
 from provisioner.stores.blocks.budget import Budget
 from provisioner.stores.directory.files import unique
@@ -51,8 +54,9 @@ class AzureFilesBuild:
         replaces: bool = False,
     ) -> None:
         self._share, self._places, self._tree, self._budget = share, places, tree, budget
-        self._leftovers, self._begun = leftovers, dict[Digest, int]()
         self._folder = places.build(unique(tree.release_id))
+        self._doubtful: set[str] = set()  # paths in the tree of what a late request may have emptied
+        self._parts = Parts(share, self._in(PARTIAL), leftovers, self._doubtful)
         self._replaces, self._published = replaces, False
         self._identity = identity()
         try:
@@ -76,12 +80,9 @@ class AzureFilesBuild:
     def _path(self, entry: TreeEntry) -> str:
         return join(self._in(TREE), entry.path)
 
-    def _partial(self, entry: TreeEntry) -> str:
-        return join(self._in(PARTIAL), entry.sha256)
-
     def put(self, entry: TreeEntry, pull: Pull, advance: Advance, connections: int) -> None:
         """Write an entry from a source. Raises VerificationFailed, StoreError and what the pull raises."""
-        if entry.size <= RANGE and entry.sha256 not in self._begun and entry.sha256 not in self._leftovers:
+        if entry.size <= RANGE and not self._parts.has(entry):
             self._put_small(entry, pull, advance)
         else:
             self._put_large(entry, pull, advance, connections)
@@ -94,65 +95,53 @@ class AzureFilesBuild:
                 with pull.open(0, entry.size) as stream:
                     filled = fill(stream, block)
                 if filled.failure:
-                    self._keep(entry, block.bytes[: filled.count])
+                    if filled.count:
+                        self._parts.keep_beginning(entry, block.bytes[: filled.count])
                     raise filled.failure
             _require(entry, digest_of(block.bytes))
-            self._share.write(self._path(entry), block.bytes, {SHA256: entry.sha256})
+            self._write(entry.path, block.bytes, {SHA256: entry.sha256})
         finally:
             block.release()
         advance(entry.size)
 
-    def _keep(self, entry: TreeEntry, data: memoryview) -> None:
-        """The beginning of a small file, for the next attempt or the next run."""
-        if data:
-            with suppress(ProvisionError):  # a failure is on its way already
-                self._share.create(self._partial(entry), entry.size, {WRITTEN: str(len(data))})
-                self._share.write_range(self._partial(entry), 0, data)
-                self._begun[entry.sha256] = len(data)
+    def _write(self, path: str, content: bytes | memoryview, metadata: dict[str, str] | None = None) -> None:
+        """One file of the tree, whose bytes are known to be right."""
+        certain = False
+        try:
+            certain = self._share.write(join(self._in(TREE), path), content, metadata)
+        finally:
+            if not certain:
+                self._doubtful.add(path)
 
     def _put_large(self, entry: TreeEntry, pull: Pull, advance: Advance, connections: int) -> None:
-        receiver = Receiver(self._share, self._partial(entry), entry, self._budget, self._pool, self._begin(entry))
-        again = receiver.safe
+        counted, part = Counted(advance), self._parts.begin(entry)
         while True:
             try:
-                found = receiver.receive(pull, advance, connections)
-            finally:
-                self._begun[entry.sha256] = receiver.safe
-            if found == entry.sha256:
-                break
-            del self._begun[entry.sha256]
-            self._share.delete(receiver.path)
-            if not again:
-                _require(entry, found)
-            advance(-entry.size)  # what an earlier attempt left may be the wrong part: all comes anew
-            again = receiver.safe = self._create(entry)
-        self._share.mark(receiver.path, {SHA256: entry.sha256})
-        self._share.move(receiver.path, self._path(entry))
-        del self._begun[entry.sha256]
+                found = self._receive(entry, part, pull, counted.advance, connections)
+                if found == entry.sha256:
+                    break
+                if not part.bytes:
+                    self._parts.drop(entry, part)
+                    _require(entry, found)
+            except RangesIgnored:  # the source can neither begin in the middle nor be read by several
+                if connections == 1 and not part.bytes:
+                    raise
+                connections = 1
+            counted.take_back()  # and what an earlier try left may be the wrong part: all comes anew
+            self._parts.drop(entry, part)
+            part = self._parts.create(entry)
+        self._parts.keep(entry, Part(part.path, entry.size))
+        self._share.mark(part.path, {SHA256: entry.sha256})
+        self._share.move(part.path, self._path(entry))
+        self._parts.forget(entry)
 
-    def _begin(self, entry: TreeEntry) -> int:
-        """The partial file of an entry is there afterwards; how many bytes of it can be used."""
-        if (known := self._begun.get(entry.sha256)) is not None:
-            return known
-        leftover = self._leftovers.pop(entry.sha256, None)
-        if leftover is not None and leftover.size == entry.size:
-            with suppress(NotFound, AccessDenied, StoreError):  # then it comes anew
-                return self._take(leftover, self._partial(entry))
-        return self._create(entry)
-
-    def _create(self, entry: TreeEntry) -> int:
-        self._share.create(self._partial(entry), entry.size)
-        self._begun[entry.sha256] = 0
-        return 0
-
-    def _take(self, leftover: Leftover, path: str) -> int:
-        """By rename, else by copy: nobody else may hold what we verify."""
-        if leftover.free:
-            self._share.move(leftover.path, path)
-            self._share.mark(path, {})
-        else:
-            self._share.copy(leftover.path, path, {WRITTEN: str(leftover.bytes)})
-        return leftover.bytes
+    def _receive(self, entry: TreeEntry, part: Part, pull: Pull, advance: Advance, connections: int) -> str:
+        receiver = Receiver(self._share, part.path, entry, self._budget, self._pool, part.bytes)
+        try:
+            return receiver.receive(pull, advance, connections)
+        except BaseException:
+            self._parts.keep(entry, Part(part.path, receiver.safe))
+            raise
 
     def share(self, entry: TreeEntry, held: Held, advance: Advance) -> None:
         """Take an entry from bytes the store has: renamed or copied inside the service, and read back."""
@@ -164,8 +153,11 @@ class AzureFilesBuild:
             self._copy(source, entry, advance)
 
     def _copy(self, source: str, entry: TreeEntry, advance: Advance) -> None:
+        """Under another name first: a copy may begin again later, and is read back where it cannot."""
+        path = self._parts.name(entry)
         try:
-            self._share.copy(source, self._path(entry), {SHA256: entry.sha256})
+            self._share.copy(source, path, {SHA256: entry.sha256})
+            self._share.move(path, self._path(entry))
         except StoreFull:
             raise
         except (AccessDenied, NotFound, StoreError):  # not every credential may copy: then the bytes go through us
@@ -185,20 +177,20 @@ class AzureFilesBuild:
 
     def generate(self, entry: TreeEntry) -> None:
         """Write a generated entry."""
-        self._share.write(self._path(entry), entry.content or b"", {SHA256: entry.sha256})
+        self._write(entry.path, entry.content or b"", {SHA256: entry.sha256})
 
     def repeat(self, entry: TreeEntry, first: TreeEntry) -> None:
         """Give an entry of this build a second path."""
         self._copy(self._path(first), entry, lambda _: None)
 
     def publish(self, record: ReleaseRecord, lock_text: bytes) -> bool:
-        """Make the release visible by one rename; False when it was there already.
+        """Make the release visible by one rename; False when it was there already. Raises StoreError.
 
         First the tree gets a name that nobody knows: a process that takes this build for abandoned can from then on
         neither take a file of it nor delete in it.
         """
-        self._share.write(join(self._in(TREE), LOCK_NAME), lock_text)
-        self._share.write(join(self._in(TREE), RECORD_NAME), dump(record))
+        self._write(LOCK_NAME, lock_text)
+        self._write(RECORD_NAME, dump(record))
         sealed = self._in(unique(SEALED))
         self._share.move_folder(self._in(TREE), sealed)
         try:
@@ -217,6 +209,9 @@ class AzureFilesBuild:
         for entry in self._tree.entries:
             if files.get(entry.path) != entry.size:
                 raise Unavailable(f"{entry.label} was taken from this build by another run.", hint="Run again.")
+        for path in sorted(self._doubtful):
+            if self._share.prefix(join(top, path)) < files[path]:
+                raise Unavailable(f"{path} was emptied by a request that came late.", hint="Run again.")
 
     def _appear(self, sealed: str, release: str) -> bool:
         displaced = ""
@@ -225,11 +220,24 @@ class AzureFilesBuild:
         try:
             self._share.move_folder(sealed, release)
         except Exists:
+            self._require_release(release)
             return False
         if displaced:
             with suppress(ProvisionError):  # the next sweep deletes it
                 discard(self._share, self._places, displaced)
         return True
+
+    def _require_release(self, release: str) -> None:
+        """What has our name must be what we built. Raises StoreError."""
+        try:
+            found = parse(self._share.read_small(join(release, RECORD_NAME))).tree.digest
+        except (NotFound, InvalidDocument, StoreError):
+            found = None
+        if found != self._tree.digest:
+            raise StoreError(
+                f"{self._share.place(release)} is in the way: it holds no record of this release.",
+                hint="Delete it, or replace it by running again with --repair; what was verified is kept.",
+            )
 
     def _retire(self, release: str) -> str:
         """Turn a release into an abandoned build, from which a later run could take files; its folder."""

@@ -62,7 +62,8 @@ def translated(place: str) -> Iterator[None]:
 def unusable(place: str) -> Unusable:
     """An answer that says too little, or something strange."""
     return Unusable(
-        f"What answers for {place} is no file service of Azure's.", hint="Check the endpoint and what proxy is on the way."
+        f"What answers for {place} is no file service of Azure's.",
+        hint="Check the endpoint and what proxy is on the way.",
     )
 
 

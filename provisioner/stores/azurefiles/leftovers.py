@@ -84,7 +84,7 @@ def _add_files(found: Abandoned, tree: Tree, there: Found, name: str, top: str, 
 
 def _add_partial(found: Abandoned, share: Share, path: str, size: int, free: bool) -> None:
     try:
-        digest = Digest(path.rpartition("/")[2])
+        digest = Digest(path.rpartition("/")[2].partition(".")[0])
     except ValueError:  # not ours
         return
     written = share.stat(path).metadata.get(WRITTEN, "")

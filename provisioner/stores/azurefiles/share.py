@@ -12,7 +12,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from provisioner.errors import NotFound, ProvisionError, StoreError, Unusable
+from provisioner.errors import NotFound, ProvisionError, StoreError
 from provisioner.stores.azurefiles.errors import Exists, Garbled, NoShare, translated, unusable
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class Share:
             status = self._copy(source, self._file(target), metadata)
             if status != "success":
                 raise StoreError(f"{self.place(source)} could not be copied inside the service ({status}).")
-        except BaseException:
+        except ProvisionError:
             self._drop_copy(target)
             raise
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -48,13 +50,11 @@ class Connection:
             raise MissingExtra("S3", "s3") from None
         with translated(f"s3://{bucket}", f"s3://{bucket}"):
             self._session = boto3.Session(botocore_session=_core())
-            self._credentials = self._session.get_credentials()
-            if self._credentials is None:
-                raise AccessDenied(
-                    "There are no credentials for S3.",
-                    hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the pod a role.",
-                )
+            self._credentials = _Credentials(self._session)
+            self._session._session._credentials = self._credentials  # type: ignore[attr-defined]
             self.client = self._located(bucket)
+        if not self.checksums:
+            self.client.meta.events.register("before-sign.s3.DeleteObjects", _with_md5)
         url = self.client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "x"})
         self.root = url.partition("?")[0].removesuffix("x")
 
@@ -110,10 +110,62 @@ class Connection:
                 return payload
 
         with translated(self.endpoint, "the credentials"):
-            credentials = self._credentials.get_frozen_credentials()  # type: ignore[union-attr]
+            credentials = self._credentials.get_frozen_credentials()
             request = AWSRequest(method, url, headers)
             Auth(credentials, "s3", self.client.meta.region_name).add_auth(request)
         return dict(request.headers.items())
+
+
+class _Credentials:
+    """boto3's, whose failures are ours.
+
+    It lets through what a program, a file or a service that gives credentials made it stumble over, as it comes.
+    """
+
+    def __init__(self, session: Any) -> None:
+        with _refused():
+            self._found: Any = session.get_credentials()
+        if self._found is None:
+            raise AccessDenied(
+                "There are no credentials for S3.",
+                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the pod a role.",
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._found, name)
+
+    def get_frozen_credentials(self) -> Any:
+        """What requests are signed with, renewed before it expires. Raises AccessDenied."""
+        with _refused():
+            return self._found.get_frozen_credentials()
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    from botocore.parsers import ResponseParserError
+
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ResponseParserError) as error:
+        raise _unusable("s3", error) from None
+
+
+def _unusable(store: str, error: Exception) -> AccessDenied:
+    return AccessDenied(
+        f"{store}: boto3 finds no usable credentials ({type(error).__name__}).",  # its text may hold some
+        hint="Renew or set the AWS credentials; aws sts get-caller-identity says more.",
+    )
+
+
+def _with_md5(request: Any, **_: Any) -> None:
+    """For a store that knows no checksums: botocore sends one with this request whatever it is told.
+
+    https://github.com/boto/boto3/issues/4392
+    """
+    for name in [name for name in request.headers if name.lower().startswith(("x-amz-checksum", "x-amz-sdk-checksum"))]:
+        del request.headers[name]
+    digest = hashlib.md5(request.body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 def _region(client: S3Client, bucket: str) -> str | None:
@@ -137,6 +189,7 @@ def _core() -> Any:
     for library in ("boto3", "botocore", "s3transfer"):  # their debug lines hold session tokens and signatures
         if not (logger := logging.getLogger(library)).level:
             logger.setLevel(logging.WARNING)
+    logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)  # it shows what a program wrote to stderr
     core = Session()
     core.register_component("data_loader", _loader())
     parsers = core.get_component("response_parser_factory")
@@ -176,6 +229,7 @@ def encryption() -> dict[str, str]:
 def translated(store: str, what: str) -> Iterator[None]:
     """Turns what boto3 raises into our errors, by type, code and status."""
     import botocore.exceptions as errors
+    from botocore.parsers import ResponseParserError
     from s3transfer.exceptions import S3CopyFailedError
 
     try:
@@ -186,6 +240,10 @@ def translated(store: str, what: str) -> Iterator[None]:
         raise StoreError(f"{store}: {what} was not copied ({type(error).__name__}).") from error
     except errors.BotoCoreError as error:
         raise _failed(error, store) from error
+    except ResponseParserError:  # its text is the answer
+        raise Unusable(
+            f"{store} answers, but not as an S3 server does.", hint="Check AWS_ENDPOINT_URL and the proxy."
+        ) from None
 
 
 def _answered(error: Any, store: str, what: str) -> ProvisionError:
@@ -211,10 +269,7 @@ def _failed(error: Any, store: str) -> ProvisionError:
         errors.SSOError,
     )
     if isinstance(error, credentials):
-        return AccessDenied(
-            f"{store}: boto3 finds no usable credentials ({type(error).__name__}).",  # its text may hold some
-            hint="Renew or set the AWS credentials; aws sts get-caller-identity says more.",
-        )
+        return _unusable(store, error)
     if isinstance(error, errors.ProfileNotFound | errors.ConfigParseError | errors.ConfigNotFound):
         return UsageError(
             f"The AWS profile or its file cannot be read ({type(error).__name__}).",

@@ -1,7 +1,7 @@
 """The bytes of objects over HTTP; an SDK holds the credentials and signs.
 
-boto3 spends 4 ms of processor time on every small object (docs/performance.md), so only the control calls go through
-the SDKs (docs/adr/0006-object-transport.md).
+boto3 spends milliseconds of processor time on every small object, so only the control calls go through the SDKs
+(docs/adr/0006-object-transport.md).
 """
 
 from __future__ import annotations
