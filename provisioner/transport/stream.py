@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import urllib3
 
 
+PIECE = 256 * 1024  # memory for all that is asked for is taken at once, however little comes
+
+
 class HttpStream:
     """The body of one response."""
 
@@ -28,7 +31,7 @@ class HttpStream:
         if not self._left:
             return 0
         try:
-            data = self._response.read1(min(len(buffer), self._left))
+            data = self._response.read1(min(len(buffer), self._left, PIECE))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise translated(error, self._name) from error
         buffer[: len(data)] = data
