@@ -388,15 +388,6 @@ def test_a_proxy_that_is_not_there(server: S3Server, name: str, keys: None, monk
     assert "proxy" in str(caught.value) and "SECRET" not in f"{caught.value} {caught.value.hint}"
 
 
-@pytest.mark.parametrize("status", [400, 404])
-def test_an_endpoint_that_is_no_s3(status: int, keys: None, monkeypatch: Patch) -> None:
-    with answering(lambda _: Said(status, b"no such page")) as (url, _):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        with pytest.raises(Unusable) as caught:
-            list(S3Bucket("models").list(""))
-    assert "AWS_ENDPOINT_URL" in caught.value.hint
-
-
 # --- regions ---
 
 

@@ -229,7 +229,6 @@ def encryption() -> dict[str, str]:
 def translated(store: str, what: str) -> Iterator[None]:
     """Turns what boto3 raises into our errors, by type, code and status."""
     import botocore.exceptions as errors
-    from botocore.parsers import ResponseParserError
     from s3transfer.exceptions import S3CopyFailedError
 
     try:
@@ -240,10 +239,6 @@ def translated(store: str, what: str) -> Iterator[None]:
         raise StoreError(f"{store}: {what} was not copied ({type(error).__name__}).") from error
     except errors.BotoCoreError as error:
         raise _failed(error, store) from error
-    except ResponseParserError:  # its text is the answer
-        raise Unusable(
-            f"{store} answers, but not as an S3 server does.", hint="Check AWS_ENDPOINT_URL and the proxy."
-        ) from None
 
 
 def _answered(error: Any, store: str, what: str) -> ProvisionError:
