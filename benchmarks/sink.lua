@@ -6,6 +6,7 @@
 local objects, documents, uploads = ngx.shared.objects, ngx.shared.documents, ngx.shared.uploads
 local method, uri, headers = ngx.req.get_method(), ngx.var.uri, ngx.req.get_headers(0)
 local args = ngx.req.get_uri_args(0)
+ngx.req.clear_header("If-None-Match") -- nginx would make a 304 of our answer
 local XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 local NO_MD5 = '"' .. string.rep("0", 32) .. '-1"' -- the dash says that it is no MD5
 local DOCUMENT_MOST = 2 ^ 20
