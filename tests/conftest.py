@@ -15,7 +15,7 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # rclone, weed
 
-from tests.support.azure_backend import AzureFilesBackend
+from tests.support.azure_backend import REAL, AzureFilesBackend, real_share
 from tests.support.azure_files import AzureFiles
 from tests.support.mounts import VOLUMES, cannot_mount, tmpfs, unmount, volume
 from tests.support.object_backend import object_backend
@@ -60,7 +60,7 @@ def mounted(open_folder: Path) -> Iterator[Callable[..., Path]]:
 
 # In the guest of contract/test_real_mounts.py only its mounts are of interest.
 DIRECTORIES = (*VOLUMES, *given())
-SHARES = () if given() else ("azurefiles",)
+SHARES = () if given() else ("azurefiles", *(["azurefiles-real"] if REAL else []))
 OBJECTS = () if given() else ("s3", "minio")
 
 
@@ -77,7 +77,10 @@ def apart(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
 
 
 def _empty(kind: str, scratch: Path) -> Iterator[Backend]:
-    if kind in SHARES:
+    if kind == "azurefiles-real":
+        with real_share() as real:
+            yield real
+    elif kind in SHARES:
         with AzureFiles(scratch) as server:
             yield AzureFilesBackend(server)
     elif kind in OBJECTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -10,6 +11,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,9 +26,12 @@ from provisioner.errors import (
     ProvisionError,
     StoreFull,
     Unavailable,
+    Unusable,
     VerificationFailed,
 )
-from provisioner.model import RelPath, Tree, TreeEntry
+from provisioner.model import Digest, RelPath, Tree, TreeEntry
+from provisioner.ops.pull import PatientPull
+from provisioner.ports.events import silent
 from provisioner.record import ReleaseRecord
 from provisioner.report import Evidence
 from provisioner.stores.azurefiles import AzureFilesStore
@@ -37,6 +43,7 @@ from tests.support.azure_backend import QUICK, SHARE, AzureFilesBackend
 from tests.support.azure_files import (
     BUSY,
     EXPIRED,
+    FULL,
     Action,
     Answer,
     Asked,
@@ -45,6 +52,8 @@ from tests.support.azure_files import (
     CutUpload,
     Fault,
     FlipBit,
+    Hold,
+    Late,
     Lie,
     LoseAnswer,
 )
@@ -52,11 +61,14 @@ from tests.support.faults import FaultyHub
 from tests.support.faults_process import provision, start
 from tests.support.hub_fixture import Made, make
 from tests.support.locks import MemorySource, document, small, snapshot, tree, write
-from tests.support.stores import DirectoryBackend, findings, transfer
+from tests.support.stores import QUICK as PATIENCE
+from tests.support.stores import DirectoryBackend, Run, findings, transfer
 
 ALWAYS = 10**6
-WEIGHTS = bytes(range(251)) * 42_000  # 10 MB: three ranges
+WEIGHTS = bytes(range(251)) * 18_000  # 4.5 MB: two ranges
+BEGINNING = 4_400_000  # ends in the second range, within a sector
 LARGE = make("org/large", {"config.json": b"{}", "model.safetensors": WEIGHTS})
+AFTER = make("org/large", {**LARGE.content, "config.json": b"{ }"}, salt="2")  # shares its weights
 
 
 @pytest.fixture
@@ -145,12 +157,16 @@ def test_a_credential_that_expires_in_the_middle_ends_it_and_the_next_run_contin
 def test_a_full_share_is_said_to_be_full_and_what_was_verified_is_kept(
     server: AzureFiles, backend: AzureFilesBackend
 ) -> None:
-    server.files.largest[SHARE] = RANGE + 100_000
+    def full(asked: Asked) -> Action | None:
+        second = asked.operation == "PUT range" and not asked.headers["x-ms-range"].startswith("bytes=0-")
+        return FULL if second else None
+
+    server.faults.append(full)
     with pytest.raises(StoreFull) as failed:
         mirror(backend)
     assert failed.value.exit_code == 8
     assert backend.open().releases() == ()
-    del server.files.largest[SHARE]
+    server.faults.clear()
     source = MemorySource(LARGE)
     mirror(backend, source=source)
     assert all(start for path, start, _ in source.asked if path == "model.safetensors")
@@ -165,7 +181,7 @@ def test_a_quota_that_is_too_small_is_seen_before_the_first_byte(server: AzureFi
     source = MemorySource(LARGE)
     with pytest.raises(StoreFull) as failed:
         mirror(backend, source=source)
-    assert (failed.value.missing or 0) > 8 * 2**20
+    assert (failed.value.missing or 0) > 3 * 2**20
     assert source.asked == []
 
 
@@ -182,11 +198,11 @@ def test_a_flipped_bit_at_rest_is_found_and_never_shared(backend: AzureFilesBack
     first = mirror(backend)
     path = snapshot(LARGE, "model.safetensors")
     with open(backend.path(first, path), "r+b") as file:
-        file.seek(5_000_000)
+        file.seek(BEGINNING)
         file.write(b"\xff")
     assert findings(backend.open(), first, Evidence.REHASHED) == {path: "digest"}
     assert findings(backend.open(), first, Evidence.RECORDED) == {}
-    after = make("org/large", {**LARGE.content, "config.json": b"{ }"}, salt="2")
+    after = AFTER
     run = transfer(document(after), backend.open(), MemorySource(after))
     assert any("source instead" in notice for notice in run.notices)
     assert_whole(backend, after)
@@ -251,7 +267,7 @@ def test_a_bit_flipped_on_the_way_out_is_never_written_on(
 def test_copies_that_take_their_time_are_waited_for(server: AzureFiles, backend: AzureFilesBackend) -> None:
     mirror(backend)
     server.files.polls = 2
-    after = make("org/large", {**LARGE.content, "config.json": b"{ }"}, salt="2")
+    after = AFTER
     source = MemorySource(after)
     mirror(backend, after, source)
     assert [path for path, _, _ in source.asked] == ["config.json"]
@@ -274,7 +290,7 @@ def test_where_the_service_will_not_copy_the_bytes_go_through_us(
     assert_whole(backend, after)
 
 
-def abandon(backend: AzureFilesBackend, made: Made = LARGE, count: int = 9_000_000) -> None:
+def abandon(backend: AzureFilesBackend, made: Made = LARGE, count: int = BEGINNING) -> None:
     """A run whose source ended early, for ever."""
     source = MemorySource(made)
     (entry,) = (entry for entry in tree(made).entries if entry.path.endswith("model.safetensors"))
@@ -294,10 +310,10 @@ def test_a_part_that_somebody_may_still_write_to_is_copied_not_taken(
 ) -> None:
     abandon(backend)
     foreign(backend)
-    assert set(backend.open().observe(tree(LARGE)).partial.values()) == {9_000_000}
+    assert set(backend.open().observe(tree(LARGE)).partial.values()) == {BEGINNING}
     source = MemorySource(LARGE)
     mirror(backend, source=source)
-    assert [start for path, start, _ in source.asked if path == "model.safetensors"] == [9_000_000]
+    assert [start for path, start, _ in source.asked if path == "model.safetensors"] == [BEGINNING]
     assert findings(backend.open(), tree(LARGE).release_id) == {}
     assert len(backend.unfinished()) == 1  # it may be alive
     assert len(list(backend.staging.glob("*/partial/*"))) == 1
@@ -317,12 +333,19 @@ def test_what_gave_no_sign_for_long_is_swept_by_the_service_s_clock(
     assert backend.unfinished() == []
 
 
-def test_several_connections_fill_one_file_in_parallel(server: AzureFiles, backend: AzureFilesBackend) -> None:
-    made = make("org/huge", {"config.json": b"{}", "model.safetensors": os.urandom(66 * 2**20)})
-    source = MemorySource(made)
-    mirror(backend, made, source)
-    asked = [(start, stop) for path, start, stop in source.asked if path == "model.safetensors"]
-    assert len(asked) == -(-66 * 2**20 // RANGE)
+def test_several_connections_fill_one_file_in_parallel(backend: AzureFilesBackend) -> None:
+    made = make("org/huge", {"model.safetensors": os.urandom(2 * RANGE + 1_000)})
+    store, source = backend.open(), MemorySource(made)
+    store.observe(tree(made))
+    build = store.build(tree(made))
+    (entry,) = (entry for entry in tree(made).entries if entry.path.endswith("model.safetensors"))
+    assert entry.origin is not None
+    build.put(entry, PatientPull(source, entry.origin, PATIENCE, silent, threading.Event()), lambda _: None, 4)
+    build.close()
+    assert sorted(start for _, start, _ in source.asked) == [0, RANGE, 2 * RANGE]
+    (held_,) = backend.open().observe(tree(made)).held.values()
+    assert (held_.digest, held_.movable) == (entry.sha256, True)
+    transfer(document(made), backend.open())
     assert_whole(backend, made)
 
 
@@ -436,11 +459,13 @@ def test_a_token_and_a_private_ca_will_do(tmp_path: Path, monkeypatch: pytest.Mo
 
         server.faults.append(listen)
         store = AzureFilesStore(Share(connect(address, login, QUICK), "azurefiles"), "store")
-        for made in (LARGE, make("org/large", {**LARGE.content, "config.json": b"{ }"}, salt="2")):
+        for made in (LARGE, AFTER) if variable == "SSL_CERT_FILE" else ():
             source = MemorySource(made)
             transfer(document(made), store, source)
             assert findings(store, tree(made).release_id) == {}
-        assert [path for path, _, _ in source.asked] == ["config.json"]
+        if variable == "SSL_CERT_FILE":
+            assert [path for path, _, _ in source.asked] == ["config.json"]
+        store.releases()
         assert intents == {"backup"}
         server.keeper.tokens.clear()
         with pytest.raises(AccessDenied):
@@ -471,7 +496,7 @@ def with_signature(backend: AzureFilesBackend, token: str) -> AzureFilesStore:
 
 def test_a_signature_for_the_share_is_enough(server: AzureFiles, backend: AzureFilesBackend) -> None:
     store = with_signature(backend, signature(server))
-    for made in (LARGE, make("org/large", {**LARGE.content, "config.json": b"{ }"}, salt="2")):
+    for made in (LARGE, AFTER):
         source = MemorySource(made)
         transfer(document(made), store, source)
         store.activate(tree(made).release_id)
@@ -584,3 +609,165 @@ def test_a_build_that_is_swept_while_it_works_publishes_nothing(backend: AzureFi
         build.publish(ReleaseRecord(tree(LARGE), document(LARGE).digest), document(LARGE).text)
     build.close()
     assert backend.open().releases() == ()
+
+
+@contextmanager
+def held(server: AzureFiles, work: Callable[[], Run], operation: str, path: str) -> Iterator[list[Run]]:
+    """What is done while a request is held; the work has ended afterwards. Raises what it raises."""
+    hold, ended = Hold(), list[Run]()
+    server.faults.append(Fault(hold, operation, path))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work)
+        try:
+            assert hold.held.wait(30), running.exception()
+            yield ended
+        finally:
+            hold.until.set()
+        ended.append(running.result())
+
+
+@pytest.mark.parametrize("count", [len(WEIGHTS), BEGINNING], ids=["whole", "breaks off"])
+def test_a_late_write_of_wrong_bytes_meets_no_file(server: AzureFiles, backend: AzureFilesBackend, count: int) -> None:
+    late = Late()
+    server.faults.append(Fault(late, "PUT range", "/partial/"))
+    wrong, right = MemorySource(LARGE, name="wrong"), MemorySource(LARGE, name="right")
+    wrong.content[Digest(hashlib.sha256(WEIGHTS).hexdigest())] = (bytes(RANGE) + WEIGHTS[RANGE:])[:count]
+    with held(server, lambda: transfer(document(LARGE), backend.open(), wrong, right), "PUT rename", "/tree/") as ended:
+        late.carry_out()
+    assert any("next source" in notice for notice in ended[0].notices)
+    assert_whole(backend)
+
+
+def test_a_late_copy_of_wrong_bytes_meets_no_file(server: AzureFiles, backend: AzureFilesBackend) -> None:
+    with open(backend.path(mirror(backend), snapshot(LARGE, "model.safetensors")), "r+b") as file:
+        file.write(b"\xff")
+    late, asked_for = Late(), []
+
+    def first_copy(asked: Asked) -> Action | None:
+        asked_for.extend([asked] if "x-ms-copy-source" in asked.headers else [])
+        return late if asked_for == [asked] else None
+
+    server.faults.append(first_copy)
+    work = lambda: transfer(document(AFTER), backend.open(), MemorySource(AFTER))  # noqa: E731
+    with held(server, work, "PUT directory rename", "/sealed") as ended:
+        late.carry_out()
+    assert any("source instead" in notice for notice in ended[0].notices)
+    assert_whole(backend, AFTER)
+
+
+@pytest.mark.parametrize("path", ["config.json", "/partial/", "release.json"])
+def test_a_file_that_is_made_late_and_so_emptied_is_noticed(
+    server: AzureFiles, backend: AzureFilesBackend, path: str
+) -> None:
+    late = Late()
+    server.faults.append(Fault(late, "PUT", path))
+    end = ("PUT rename", "/tree/") if path == "/partial/" else ("PUT directory rename", "/sealed")
+    work = lambda: transfer(document(LARGE), backend.open(), MemorySource(LARGE))  # noqa: E731
+    with pytest.raises(Unavailable, match="emptied"), held(server, work, *end):
+        late.carry_out()
+    assert backend.open().releases() == ()
+    mirror(backend)
+    assert_whole(backend)
+
+
+@pytest.mark.parametrize("header", ["x-ms-file-rename-source", "x-ms-copy-source"])
+def test_no_redirect_is_followed(server: AzureFiles, backend: AzureFilesBackend, tmp_path: Path, header: str) -> None:
+    mirror(backend)
+    with AzureFiles(tmp_path / "other") as other:
+
+        def away(asked: Asked) -> Action | None:
+            return Answer(307, "", {"Location": f"{other.url}/x"}) if header in asked.headers else None
+
+        server.faults.append(away)
+        with pytest.raises(Unusable, match=r"redirect \(307\)"):
+            transfer(document(AFTER), with_signature(backend, signature(server)), MemorySource(AFTER))
+        assert other.log == []
+
+
+@pytest.mark.parametrize("action", [LoseAnswer(), Lie({"x-ms-copy-status": "failed"})], ids=["lost", "failed"])
+def test_a_copy_that_fails_is_dropped_and_the_bytes_go_through_us(
+    server: AzureFiles, backend: AzureFilesBackend, action: Action
+) -> None:
+    mirror(backend)
+    server.files.polls = 5
+    asked_for: list[Asked] = []
+
+    def once(asked: Asked) -> Action | None:
+        if asked.operation == "HEAD" if isinstance(action, Lie) else "x-ms-copy-source" in asked.headers:
+            asked_for.append(asked)
+            return action if len(asked_for) == 1 else None
+        return None
+
+    server.faults.append(once)
+    source = MemorySource(AFTER)
+    mirror(backend, AFTER, source)
+    assert [path for path, _, _ in source.asked] == ["config.json"]
+    assert len(server.asked_for("PUT copy")) == 1  # the one that was pending is aborted
+    assert_whole(backend, AFTER)
+
+
+@pytest.mark.parametrize(
+    ("operation", "headers"),
+    [
+        ("HEAD", {"Last-Modified": ""}),
+        ("HEAD", {"Last-Modified": "yesterday"}),
+        ("HEAD", {"Date": "yesterday"}),
+        ("HEAD", {"Content-Length": ""}),
+        ("GET", {"Content-Range": ""}),
+        ("GET", {"Content-Range": "bytes x"}),
+    ],
+    ids=str,
+)
+def test_what_does_not_answer_as_azure_does_is_said_to_be_unusable(
+    server: AzureFiles, backend: AzureFilesBackend, operation: str, headers: dict[str, str]
+) -> None:
+    share = share_of(backend)
+    backend.open().create()
+    share.write(f"{backend.root}/file", b"content")
+    calls: dict[str, Callable[[], object]] = {
+        "HEAD": lambda: share.stat(f"{backend.root}/file").age,
+        "GET": lambda: share.read_small(f"{backend.root}/file"),
+    }
+    calls[operation]()
+    server.faults.append(Fault(Lie(headers), operation, times=ALWAYS))
+    with pytest.raises(Unusable, match="no file service of Azure's"):
+        calls[operation]()
+
+
+def test_a_prune_that_pauses_in_its_deletes_does_no_harm_to_the_same_release(
+    server: AzureFiles, backend: AzureFilesBackend
+) -> None:
+    release = mirror(backend)
+    hold = Hold()
+    server.faults.append(Fault(hold, "DELETE", "/removed."))
+    pruning = threading.Thread(target=backend.open().remove, args=(release,))
+    pruning.start()
+    assert hold.held.wait(30)
+    assert mirror(backend) == release
+    hold.until.set()
+    pruning.join()
+    assert_whole(backend)
+
+
+def test_a_build_that_wakes_up_while_it_is_swept_publishes_all_of_it(
+    server: AzureFiles, backend: AzureFilesBackend
+) -> None:
+    store = with_signature(backend, signature(server))
+    hold = Hold()
+    server.faults.append(Fault(hold, "PUT directory rename", "/removed."))
+    sweeping: list[threading.Thread] = []
+
+    def asleep(asked: Asked) -> None:
+        """As the tree is about to be sealed, another run finds that no sign came for long."""
+        if asked.operation == "PUT directory rename" and "/sealed" in asked.path and not sweeping:
+            server.skew = 20 * 60
+            sweeping.append(threading.Thread(target=store.sweep))
+            sweeping[0].start()
+
+    server.faults.append(asleep)
+    transfer(document(LARGE), store, MemorySource(LARGE))
+    assert hold.held.wait(30)
+    hold.until.set()
+    sweeping[0].join()
+    server.skew = 0.0
+    assert_whole(backend)

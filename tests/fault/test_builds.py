@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.errors import NotFound, Unavailable, VerificationFailed
+from provisioner.errors import NotFound, StoreError, Unavailable, VerificationFailed
 from provisioner.ops.pull import PatientPull
 from provisioner.ports.events import silent
 from provisioner.record import ReleaseRecord, dump
@@ -20,7 +20,7 @@ from provisioner.stores.directory import copying
 from provisioner.stores.directory.build import DirectoryBuild
 from tests.support.hub_fixture import Made, make
 from tests.support.locks import MemorySource, document, small, snapshot, tree
-from tests.support.stores import QUICK, DirectoryBackend, findings, transfer
+from tests.support.stores import QUICK, Backend, DirectoryBackend, findings, transfer
 
 WEIGHTS = b"the same weights" * 100
 ONE = make("org/one", {"config.json": b"{}", "model.safetensors": WEIGHTS, "tokenizer.json": b"[]"})
@@ -179,3 +179,25 @@ def test_a_damaged_release_is_not_activated(backend: DirectoryBackend) -> None:
     with pytest.raises(VerificationFailed, match="is damaged"):
         backend.open().activate(release)
     assert backend.open().active() is None
+
+
+def test_what_is_in_the_way_of_a_release_is_not_taken_for_it(apart: Backend) -> None:
+    store, wanted, document_ = apart.open(), tree(ONE), document(ONE)
+    store.observe(wanted)
+    build = store.build(wanted)
+    for entry in wanted.entries:
+        if entry.origin is None:
+            build.generate(entry)
+        else:
+            pull = PatientPull(MemorySource(ONE), entry.origin, QUICK, silent, threading.Event())
+            build.put(entry, pull, lambda _: None, 1)
+    apart.overwrite(wanted.release_id, "stray", b"not a release")
+    with pytest.raises(StoreError, match="in the way") as failed:
+        build.publish(ReleaseRecord(wanted, document_.digest), document_.text)
+    assert "--repair" in failed.value.hint
+    build.close()
+    assert apart.read(wanted.release_id, "stray") == b"not a release"
+    assert len(apart.unfinished()) == 1
+    run = transfer(document_, apart.open(), MemorySource(ONE), anew=True)
+    assert run.report.moved == 0  # all of it was kept
+    assert findings(apart.open(), wanted.release_id) == {}

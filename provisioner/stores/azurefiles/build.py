@@ -220,24 +220,23 @@ class AzureFilesBuild:
         try:
             self._share.move_folder(sealed, release)
         except Exists:
-            self._require_release(release)
-            return False
+            return self._is_another_s(release)
         if displaced:
             with suppress(ProvisionError):  # the next sweep deletes it
                 discard(self._share, self._places, displaced)
         return True
 
-    def _require_release(self, release: str) -> None:
-        """What has our name must be what we built. Raises StoreError."""
-        try:
+    def _is_another_s(self, release: str) -> bool:
+        """False for our release, of another run. Raises StoreError for anything else that has its name."""
+        found = None
+        with suppress(NotFound, InvalidDocument, StoreError):
             found = parse(self._share.read_small(join(release, RECORD_NAME))).tree.digest
-        except (NotFound, InvalidDocument, StoreError):
-            found = None
         if found != self._tree.digest:
             raise StoreError(
                 f"{self._share.place(release)} is in the way: it holds no record of this release.",
                 hint="Delete it, or replace it by running again with --repair; what was verified is kept.",
             )
+        return False
 
     def _retire(self, release: str) -> str:
         """Turn a release into an abandoned build, from which a later run could take files; its folder."""

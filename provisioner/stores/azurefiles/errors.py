@@ -52,7 +52,7 @@ def translated(place: str) -> Iterator[None]:
 
     try:
         yield
-    except (KeyError, ValueError):  # what the SDK raises for an answer that lacks a header, or has a strange one
+    except (LookupError, TypeError, ValueError, AttributeError):  # so the SDK fails on answers that lack a header
         raise unusable(place) from None
     except AzureError as error:
         # Not "from error": its text and those of its causes hold URLs, and they may hold a signature.

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import NotFound, ProvisionError, StoreError
-from provisioner.stores.azurefiles.errors import Exists, Garbled, NoShare, translated, unusable
+from provisioner.stores.azurefiles.errors import Exists, Garbled, NoShare, translated
 
 if TYPE_CHECKING:
     from azure.storage.fileshare import ShareClient, ShareDirectoryClient, ShareFileClient
@@ -95,21 +95,15 @@ class Share:
         heard = _Heard()
         with translated(self.place(path)):
             found = self._file(path).get_file_properties(raw_response_hook=heard)
-        metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
-        return Stat(self._given(path, found.size), metadata, heard.age(self._given(path, found.last_modified)))
+            metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
+            return Stat(int(found.size), metadata, heard.age(found.last_modified))
 
     def folder_age(self, path: str) -> float:
         """Seconds since a folder was last changed, by the service's clock."""
         heard = _Heard()
         with translated(self.place(path)):
             found = self._folder(path).get_directory_properties(raw_response_hook=heard)
-        return heard.age(self._given(path, found.last_modified))
-
-    def _given(self, path: str, value: Any) -> Any:
-        """What every answer has to say. Raises Unusable when it does not."""
-        if value is None:
-            raise unusable(self.place(path))
-        return value
+            return heard.age(found.last_modified)
 
     def is_folder(self, path: str) -> bool:
         """Whether there is such a folder. Raises NoShare when the share itself is not there."""
@@ -278,7 +272,8 @@ class _Heard:
 
     def age(self, modified: datetime) -> float:
         """Seconds since then. The SDK's hook hears nothing once it tried again: then what is there counts as new."""
-        return 0.0 if self.now is None else self.now - modified.timestamp()
+        since = modified.timestamp()
+        return 0.0 if self.now is None else self.now - since
 
 
 def _child(found: Any) -> Child:

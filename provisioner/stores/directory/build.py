@@ -7,15 +7,16 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from provisioner.errors import Unavailable, VerificationFailed
+from provisioner.errors import InvalidDocument, StoreError, Unavailable, VerificationFailed
 from provisioner.model import Digest, Tree, TreeEntry
 from provisioner.ports.store import Advance, Capabilities, Held, Modes, Pull
-from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump
+from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, dump, parse
 from provisioner.stores.directory import owner
 from provisioner.stores.directory.copying import check_file, copy_file, inside, link, require_content, require_same
 from provisioner.stores.directory.files import (
     create,
     make_folder,
+    read_small,
     replace_file,
     sync,
     sync_folder,
@@ -202,10 +203,10 @@ class DirectoryBuild:
         # Some FUSE file systems let a rename replace a folder that is not empty, so look first.
         if os.path.lexists(release):
             if not self._replaces:
-                return False
+                return _is_another_s(release, self._tree)
             displaced = retire(self._places, self._tree)
         if not _rename_folder(sealed, release):
-            return False
+            return _is_another_s(release, self._tree)
         sync_folder(self._places.releases)
         if displaced:
             discard(self._places, displaced)
@@ -240,6 +241,19 @@ class DirectoryBuild:
 
     def _worth_keeping(self) -> bool:
         return any(files for name in (TREE, PARTIAL) for _, _, files in os.walk(os.path.join(self._folder, name)))
+
+
+def _is_another_s(release: str, tree: Tree) -> bool:
+    """False for a release of the tree, of another run. Raises StoreError for anything else that has its name."""
+    found = None
+    with suppress(FileNotFoundError, NotADirectoryError, InvalidDocument, StoreError):
+        found = parse(read_small(os.path.join(release, RECORD_NAME))).tree.digest
+    if found != tree.digest:
+        raise StoreError(
+            f"{release} is in the way: it holds no record of this release.",
+            hint="Delete it, or replace it by running again with --repair; what was verified is kept.",
+        )
+    return False
 
 
 def _rename_folder(source: str, target: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .disk import CHUNK
-from .faults import Action, Answer, CutDownload, CutUpload, FlipBit, Lie, LoseAnswer, Stall
+from .faults import Action, Answer, CutDownload, CutUpload, FlipBit, Hold, Late, Lie, LoseAnswer, Stall
 from .wire import MIB, Asked, Logged, Refused, Reply, Slice, Target, public
 
 _LARGEST_BODY = 8 * MIB
@@ -121,6 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Cut
         if isinstance(action, Stall):
             owner.closing.wait(action.seconds)
+        if isinstance(action, Hold):
+            action.held.set()
+            action.until.wait(30)
+        if isinstance(action, Late):
+            threading.Thread(target=self._later, args=(replace(asked, body=body), action), daemon=True).start()
+            raise _Cut
         try:
             if isinstance(action, Answer):
                 raise Refused(action.status, action.code, action.detail, action.headers)
@@ -134,6 +140,15 @@ class _Handler(BaseHTTPRequestHandler):
             reply.close()
             raise _Cut
         self._send(asked, reply, action)
+
+    def _later(self, asked: Asked, late: Late) -> None:
+        late.when.wait(30)
+        try:
+            self.server.owner.carry_out(asked).close()
+        except Refused as refused:
+            self._log(asked, refused.status, refused.code, 0)
+        finally:
+            late.done.set()
 
     def _send(self, asked: Asked | None, reply: Reply, action: Action | None) -> None:
         headers = self._headers(asked, reply)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -58,7 +59,28 @@ class Stall:
     seconds: float
 
 
-Action = Answer | CutUpload | CutDownload | LoseAnswer | FlipBit | Lie | Stall
+@dataclass(frozen=True)
+class Late:
+    """Close the connection without a word, and do what was asked only once `when` is set; `done` is set then."""
+
+    when: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def carry_out(self) -> None:
+        """Let it be done, and wait for that."""
+        self.when.set()
+        assert self.done.wait(30)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Wait for an event before doing what was asked; `held` is set meanwhile."""
+
+    until: threading.Event = field(default_factory=threading.Event)
+    held: threading.Event = field(default_factory=threading.Event)
+
+
+Action = Answer | CutUpload | CutDownload | LoseAnswer | FlipBit | Lie | Stall | Late | Hold
 
 BUSY = Answer(503, "ServerBusy", {"Retry-After": "1"})
 BROKEN = Answer(500, "InternalError")
