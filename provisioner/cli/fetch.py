@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner.cli.options import default_store, endpoint_option, store_option
+from provisioner.cli.options import default_store, endpoint_option, not_empty, store_option
 from provisioner.cli.transfers import run, transfer_options
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "origins",
+    callback=not_empty,
     metavar="TARGET",
     multiple=True,
     default=("hub",),
@@ -46,6 +47,6 @@ def command(
     def sources() -> list[Source]:
         from provisioner.ops.chain import open_sources
 
-        return open_sources(origins, endpoint, output.note)
+        return open_sources(origins, endpoint, output.warn)
 
     run("fetch", lock, store or default_store(), sources, how, output)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner.cli.options import ADDRESSES, default_store, endpoint_option, store_option
+from provisioner.cli.options import ADDRESSES, default_store, endpoint_option, not_empty, store_option
 from provisioner.cli.transfers import run, transfer_options
 
 if TYPE_CHECKING:
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 @click.command("mirror", short_help="Bring the locked models into another store, such as a mounted volume.")
-@click.option("--to", metavar="TARGET", required=True, help=f"The store to fill: {ADDRESSES}.")
+@click.option("--to", metavar="TARGET", required=True, callback=not_empty, help=f"The store to fill: {ADDRESSES}.")
 @click.option(
     "--from",
     "origins",
+    callback=not_empty,
     metavar="TARGET",
     multiple=True,
     help="Where bytes may come from, in this order: stores, or `hub`.  [default: the local store, then hub]",
@@ -55,6 +56,6 @@ def command(
         from provisioner.ops.chain import open_sources
 
         chain = origins or ((local, "hub") if os.path.isdir(local := store or default_store()) else ("hub",))
-        return open_sources(chain, endpoint, output.note)
+        return open_sources(chain, endpoint, output.warn)
 
     run("mirror", lock, to, sources, how, output)

@@ -38,6 +38,14 @@ class _Shared(click.Option):
         return os.environ.get(own) or super().resolve_envvar_value(ctx)
 
 
+def not_empty(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+    """Refuses what a variable that is not set leaves of an address: "" would mean the local store, or nothing."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if one == "":
+            raise click.BadParameter("it is empty. Is the variable set?")
+    return value
+
+
 ADDRESSES = "pvc, nfs, a path, s3://, minio:// or azurefiles://"
 
 lock_option: Decorator = click.option(
@@ -51,6 +59,7 @@ lock_option: Decorator = click.option(
 )
 store_option: Decorator = click.option(
     "--store",
+    callback=not_empty,
     cls=_Shared,
     metavar="DIR",
     envvar="PROVISION_STORE",
@@ -58,11 +67,13 @@ store_option: Decorator = click.option(
 )
 at_option: Decorator = click.option(
     "--at",
+    callback=not_empty,
     metavar="TARGET",
     help=f"The store: {ADDRESSES}.  [default: the local store]",
 )
 mounted_option: Decorator = click.option(
     "--at",
+    callback=not_empty,
     metavar="TARGET",
     help="The store, mounted here: pvc, nfs, a path or file://.  [default: the local store]",
 )

@@ -83,12 +83,16 @@ def prune(keep: int, dry_run: bool, at: str | None, store: str | None, output: O
     target = _open(at, store)
     doomed = to_prune(target, keep)
     gone = dict.fromkeys(doomed, 0) if dry_run else prune_them(target, doomed)
-    swept = () if dry_run else target.sweep()
+    swept = None if dry_run else target.sweep()
     verb = "Would delete" if dry_run else "Deleted"
     output.result(
         {"store": target.name, "releases": list(gone), "swept": swept, "bytes": sum(gone.values()), "dry_run": dry_run},
         lambda: (
             f"{verb} {count(len(gone), 'release')} ({', '.join(gone) or 'none'})"
-            + ("" if dry_run else f", {size(sum(gone.values()))}, and {count(len(swept), 'leftover')} of dead runs.")
+            + (
+                "; what dead runs left would go too, and is not counted here."
+                if swept is None
+                else f", {size(sum(gone.values()))}, and {count(len(swept), 'leftover')} of dead runs."
+            )
         ),
     )

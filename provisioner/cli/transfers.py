@@ -83,7 +83,9 @@ def run(
     store = open_store(target, Modes(how["mode"], how["dir_mode"]))
     if how["dry_run"]:
         sources()
-        return show_plan(prepare(document, store), store.name, output)
+        with output.watching() as observer:
+            damaged = how["repair"] and is_damaged(document, store, observer)
+        return show_plan(prepare(document, store, anew=damaged), store.name, output)
     with output.watching() as observer:
         if tree_of(document.lock).release_id not in store.releases():
             store.create()

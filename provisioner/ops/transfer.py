@@ -70,8 +70,12 @@ def is_damaged(document: LockDocument, store: Store, observer: Observer = silent
         observer(Notice(f"Release {tree.release_id} has no record and is made anew."))
         return True
     if not report.ok:
-        observer(Notice(f"Release {report.release} is damaged and is made anew: {len(report.findings)} findings."))
+        observer(Notice(f"Release {report.release} is damaged and is made anew: {_findings(len(report.findings))}."))
     return not report.ok
+
+
+def _findings(number: int) -> str:
+    return "1 finding" if number == 1 else f"{number} findings"
 
 
 def carry_out(
@@ -136,7 +140,7 @@ def require_room(work: Plan, store: Store) -> None:
         raise StoreFull(
             f"{store.name} has {work.free} bytes free and needs {work.bytes_needed}: {missing} are missing.",
             missing=missing,
-            hint="Enlarge the volume, or free space with: provision releases prune",
+            hint="Enlarge the volume, or free space with: provision releases prune --keep 2",
         )
 
 

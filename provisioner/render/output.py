@@ -37,8 +37,11 @@ class Output:
 
     def note(self, text: str) -> None:
         """Tell the operator something on stderr."""
-        if self.quiet:
-            return
+        if not self.quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Tell the operator on stderr what he has to know even when he asked for quiet."""
         print(json.dumps({"event": "note", "message": text}) if self.as_json else printable(text), file=sys.stderr)
 
     @contextmanager

@@ -127,6 +127,12 @@ def releases_table(store: str, releases: Iterable[ReleaseSummary]) -> Renderable
     return result
 
 
+def _to_do(status: Status) -> str:
+    if status.present:
+        return f"provision releases activate {status.wanted} --at {status.store}"
+    return f"provision mirror --to {status.store}" + (" --repair" if status.problem else "")
+
+
 def status_table(status: Status) -> RenderableType:
     """The lock against a store."""
     rows = [
@@ -136,4 +142,6 @@ def status_table(status: Status) -> RenderableType:
         ("active release", status.active or "none"),
         ("not in the active release", "\n".join(status.missing) or "nothing"),
     ]
+    if not status.up_to_date:
+        rows.append(("to do", _to_do(status)))
     return facts("Up to date" if status.up_to_date else "Not up to date", rows)

@@ -16,6 +16,7 @@ VOLUMES = {
     "nfs": ("PROVISION_NFS_DIR", "/mnt/nfs"),
 }
 _REMOTE = re.compile(r"[^/]*:")  # as scp and rsync write other machines
+_TYPO = re.compile(r"(s3|minio|azurefiles|file):", re.IGNORECASE)
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://")
 
 
@@ -37,6 +38,11 @@ def open_store(address: str, modes: Modes | None = None) -> Store:
         return DirectoryStore(_volume(address), modes)
     if match := _SCHEME.match(address):
         return _remote(address, match[1]) or DirectoryStore(_file_url(address, match[1]), modes)
+    if not os.path.isdir(address) and (meant := _TYPO.match(address)):
+        scheme = meant[1].lower()
+        raise UsageError(
+            f"{address!r} is no store.", hint=f"Did you mean {scheme}://{address[meant.end() :].lstrip('/')}?"
+        )
     if not os.path.isdir(address) and _is_no_path(address):
         raise UsageError(
             f"{address!r} is no store: neither pvc, nor nfs, nor a folder that exists.",

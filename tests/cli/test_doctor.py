@@ -144,7 +144,7 @@ def test_leftovers_are_named(tmp_path: Path) -> None:
         os.utime(folder, (time.time() - age,) * 2)
     found = rows(examine(examination(str(tmp_path))))
     assert found["leftovers"].detail == "1 dead build, 1 interrupted doctor; 1 at work"
-    assert f"prune --at {tmp_path}" in found["leftovers"].advice
+    assert f"prune --keep 2 --at {tmp_path}" in found["leftovers"].advice
     assert len(os.listdir(tmp_path / "staging")) == 3
     DirectoryBackend(tmp_path).open().sweep()
     assert os.listdir(tmp_path / "staging") == ["7f3c9a1b2d4e.young"]

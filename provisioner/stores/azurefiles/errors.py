@@ -90,7 +90,7 @@ def answered(place: str, status: int, code: str, headers: Mapping[str, str]) -> 
             f"{place} answers with a redirect ({status}).", hint="Check the endpoint and what proxy is on the way."
         )
     if code in _FULL or status in (413, 507):
-        hint = "Raise the share's quota or free space (provision releases prune), then run again."
+        hint = "Raise the share's quota or free space (provision releases prune --keep 2), then run again."
         return StoreFull(f"No space is left in {place}.", hint=f"{hint} What was verified is kept.")
     if code in _PASSING or status in (408, 429) or status >= 500:
         what = f"{status} {code}".strip()

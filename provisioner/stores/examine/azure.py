@@ -133,7 +133,7 @@ class AzureFilesExamination:
             return not_tried("these credentials may not ask")
         detail = f"{used / 10**9:.1f} GB of {quota / 10**9:.1f} GB are used"
         if quota - used < LITTLE_BYTES:
-            return warning(detail, "Raise the share's quota, or free space with: provision releases prune")
+            return warning(detail, "Raise the share's quota, or free space with: provision releases prune --keep 2")
         return fine(detail)
 
     def _releases(self) -> Answer:

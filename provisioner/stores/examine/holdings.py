@@ -10,7 +10,7 @@ def held(store: Store) -> Answer:
     """The releases of a store."""
     count = len(store.releases())
     if not count:
-        return fine("none yet", "Bring one with: provision mirror --to")
+        return fine("none yet", "Bring one with provision mirror.")
     return fine(f"{count}, active: {store.active() or 'none'}")
 
 
@@ -19,6 +19,6 @@ def leftovers(alive: int, dead: dict[str, int], target: str) -> Answer:
     found = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in dead.items() if count]
     busy = f"; {alive} at work" if alive else ""
     if found:
-        advice = f"Delete them with: provision releases prune --at {target} (what is young it leaves for a while)"
+        advice = f"The next mirror continues them; else: provision releases prune --keep 2 --at {target}"
         return warning(", ".join(found) + busy, advice)
     return fine(f"none{busy}")

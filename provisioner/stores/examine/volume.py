@@ -47,7 +47,7 @@ def space(path: str) -> Answer:
         return not_tried("the file system does not say")
     detail = f"{free / 10**9:.1f} GB free" + ("" if inodes is None else f", {inodes:,} inodes free")
     if free < LITTLE_BYTES or (inodes is not None and inodes < FEW_INODES):
-        return warning(detail, "Enlarge the volume, or free space with: provision releases prune")
+        return warning(detail, "Enlarge the volume, or free space with: provision releases prune --keep 2")
     return fine(detail)
 
 

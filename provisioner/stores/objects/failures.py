@@ -43,6 +43,10 @@ _BUSY_CODES = {
     "OperationAborted",
 }
 _BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
+_REFUSED = {
+    "SignatureDoesNotMatch": "The secret key is not that of the access key.",
+    "InvalidAccessKeyId": "The server does not know the access key. Is it the right endpoint?",
+}
 SKEWED = "RequestTimeTooSkewed"
 
 
@@ -76,7 +80,7 @@ def failure(
             f"{store} refuses requests because the clocks differ{_by(date)}.", hint="Set this machine's clock (NTP)."
         )
     if code in _FULL or status == 507:
-        return StoreFull(f"{store} is full.", hint="Enlarge it, or free space with: provision releases prune")
+        return StoreFull(f"{store} is full.", hint="Enlarge it, or free space with: provision releases prune --keep 2")
     if code in _EXPIRED:
         return AccessDenied(f"The credentials for {store} have expired.", hint="Renew them and run again to continue.")
     if code in _DAMAGED:
@@ -97,10 +101,9 @@ def failure(
 
 def _by_status(status: int, code: str, what: str, store: str, retry_after: float | None) -> ProvisionError:
     if status in (401, 403):
-        return AccessDenied(
-            f"{store} refuses {what} ({code or status}).",
-            hint="Check the credentials and their policy: provision access --help",
-        )
+        refused = store if what == store else f"{what} in {store}"
+        hint = _REFUSED.get(code, "Check the credentials and their policy: provision access --help")
+        return AccessDenied(f"Access to {refused} is refused ({code or status}).", hint=hint)
     if status == 404:
         return NotFound(f"{store} has no {what}.")
     if status in _BUSY:

@@ -252,6 +252,13 @@ def _answered(error: Any, store: str, what: str) -> ProvisionError:
     return failure(status, code, what, store, None, headers.get("date", ""))
 
 
+def _host(error: Any, store: str) -> str:
+    """Who was asked, where the store's name does not say it: Amazon, when no endpoint was set."""
+    url = without_secrets(str(getattr(error, "kwargs", {}).get("endpoint_url") or ""))
+    host = urlsplit(url).netloc
+    return f" ({host})" if host and host not in store else ""
+
+
 def _failed(error: Any, store: str) -> ProvisionError:
     import botocore.exceptions as errors
 
@@ -279,7 +286,8 @@ def _failed(error: Any, store: str) -> ProvisionError:
         )
     if isinstance(error, errors.HTTPClientError | errors.ConnectionError):  # its text holds the URL, with a login
         return Unavailable(
-            f"{store} does not answer.", hint="Check AWS_ENDPOINT_URL, the proxy and the network policy."
+            f"{store} does not answer{_host(error, store)}.",
+            hint="Check AWS_ENDPOINT_URL, the proxy and the network policy.",
         )
     return Unusable(
         f"{store}: boto3 gives up ({type(error).__name__}).",

@@ -84,12 +84,17 @@ class ObjectStore:
         except NoBucket:
             raise
         except NotFound:
+            if not self.exists():
+                raise self._absent() from None
             raise self._no_release(release) from None
 
     def _no_release(self, release: str) -> NotFound:
         return NotFound(
             f"{self.name} holds no release {release!r}.", hint=f"See: provision releases list --at {self.name}"
         )
+
+    def _absent(self) -> NotFound:
+        return NotFound(f"There is no store at {self.name}.", hint="Check the bucket and the prefix.")
 
     def active(self) -> str | None:
         """The active release's name, or None."""
@@ -200,7 +205,7 @@ class ObjectStore:
     def as_source(self) -> ObjectSource:
         """The store as somewhere to read locked bytes from. Raises NotFound when there is none."""
         if not self.exists():
-            raise NotFound(f"There is no store at {self.name}.", hint="Check the bucket and the prefix.")
+            raise self._absent()
         return ObjectSource(self.name, self.bucket, self._index)
 
     def _index(self) -> Index:
