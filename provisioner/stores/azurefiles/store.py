@@ -18,13 +18,13 @@ from provisioner.stores.azurefiles.client import Retries, connect
 from provisioner.stores.azurefiles.leftovers import Abandoned, Leftover, abandoned, sweep
 from provisioner.stores.azurefiles.login import login
 from provisioner.stores.azurefiles.names import require_names
-from provisioner.stores.azurefiles.reading import MEMORY
+from provisioner.stores.azurefiles.reading import MEMORY, opened
 from provisioner.stores.azurefiles.share import RANGE, Share
-from provisioner.stores.azurefiles.source import AzureFilesSource, Index
 from provisioner.stores.azurefiles.walking import delete_all, discard, each, join, make_folders, walk
 from provisioner.stores.blocks.budget import Budget
 from provisioner.stores.directory.files import unique
 from provisioner.stores.directory.places import RELEASES, Places
+from provisioner.stores.source import Index, StoreSource
 
 
 def open_azure_files(
@@ -245,11 +245,16 @@ class AzureFilesStore:
         folder = self._places.release(record.release)
         return checking.check(self._share, folder, record.tree, evidence, self._budget, advance)
 
-    def as_source(self) -> AzureFilesSource:
+    def as_source(self) -> StoreSource:
         """The store as somewhere to read locked bytes from. Raises NotFound when there is none."""
         if not self.exists():
             raise self._absent()
-        return AzureFilesSource(self.name, self._share, self._index)
+        return StoreSource(
+            self.name,
+            True,
+            self._index,
+            lambda path, start, stop: opened(self._share, path, start, stop, patient=False),
+        )
 
     def _index(self) -> Index:
         index: Index = {}

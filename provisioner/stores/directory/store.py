@@ -28,7 +28,8 @@ from provisioner.stores.directory.partial import Leftover
 from provisioner.stores.directory.places import RELEASES, REMOVED, STAGING, Places
 from provisioner.stores.directory.probe import probe, untried
 from provisioner.stores.directory.removal import discard, remove
-from provisioner.stores.directory.source import DirectorySource, Index
+from provisioner.stores.directory.source import opened
+from provisioner.stores.source import Index, StoreSource
 
 
 class DirectoryStore:
@@ -243,11 +244,11 @@ class DirectoryStore:
         """Compare a release with a record, each finding as soon as it is known."""
         return checking.check(self.path(record.release), record.tree, evidence, advance)
 
-    def as_source(self) -> DirectorySource:
+    def as_source(self) -> StoreSource:
         """The store as somewhere to read locked bytes from. Raises NotFound when there is none."""
         if not os.path.isdir(self._places.releases):
             raise self._absent()
-        return DirectorySource(self.name, self._index)
+        return StoreSource(self.name, False, self._index, opened)
 
     def _index(self) -> Index:
         index: Index = {}

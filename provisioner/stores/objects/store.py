@@ -19,7 +19,7 @@ from provisioner.stores.objects.build import ObjectBuild
 from provisioner.stores.objects.keys import Keys
 from provisioner.stores.objects.leftovers import remove, sweep, uploads
 from provisioner.stores.objects.reading import read_small
-from provisioner.stores.objects.source import Index, ObjectSource
+from provisioner.stores.source import Index, StoreSource
 
 CAPABILITIES = Capabilities(hard_links=False, chmod=False, free=None)
 ASKERS = 8
@@ -202,11 +202,11 @@ class ObjectStore:
         """Compare a release with a record, each finding as soon as it is known."""
         return checking.check(self.bucket, self.keys, record.release, record.tree, evidence, self._budget, advance)
 
-    def as_source(self) -> ObjectSource:
+    def as_source(self) -> StoreSource:
         """The store as somewhere to read locked bytes from. Raises NotFound when there is none."""
         if not self.exists():
             raise self._absent()
-        return ObjectSource(self.name, self.bucket, self._index)
+        return StoreSource(self.name, True, self._index, self.bucket.read)
 
     def _index(self) -> Index:
         index: Index = {}

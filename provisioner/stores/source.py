@@ -1,4 +1,4 @@
-"""Locked bytes out of the releases in a share."""
+"""Locked bytes out of the releases of a store, whatever it is made of."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from contextlib import AbstractContextManager
 
 from provisioner.errors import NotFound
 from provisioner.model import Digest, LockedFile
-from provisioner.stores.azurefiles.reading import RangeStream, opened
-from provisioner.stores.azurefiles.share import Share
+from provisioner.ports.source import Stream
 
-Index = dict[Digest, str]  # digest -> path of a file that should have it
+Index = dict[Digest, str]  # digest -> place of a file that should have it
+OpenPlace = Callable[[str, int, int], AbstractContextManager[Stream]]  # place, start, stop
 
 
-class AzureFilesSource:
+class StoreSource:
     """The files of every published release, found by digest. Safe to share between threads."""
 
-    is_remote = True
-
-    def __init__(self, name: str, share: Share, read_index: Callable[[], Index]) -> None:
+    def __init__(self, name: str, is_remote: bool, read_index: Callable[[], Index], open_place: OpenPlace) -> None:
         self.name = name
-        self._share = share
-        self._read_index = read_index
+        self.is_remote = is_remote
+        self._read_index, self._open_place = read_index, open_place
         self._index: Index | None = None
         self._lock = threading.Lock()
 
@@ -36,8 +34,8 @@ class AzureFilesSource:
         """Whether a release's record lists the digest."""
         return self._find(file.file.sha256) is not None
 
-    def open(self, file: LockedFile, start: int, stop: int) -> AbstractContextManager[RangeStream]:
-        """The bytes `start <= offset < stop`. Raises NotFound; its stream Unavailable at the first failure."""
-        if (path := self._find(file.file.sha256)) is None:
+    def open(self, file: LockedFile, start: int, stop: int) -> AbstractContextManager[Stream]:
+        """The bytes `start <= offset < stop`. Raises NotFound, and what the store raises."""
+        if (place := self._find(file.file.sha256)) is None:
             raise NotFound(f"{self.name} does not hold {file.repo}: {file.file.path}.")
-        return opened(self._share, path, start, stop, patient=False)
+        return self._open_place(place, start, stop)
