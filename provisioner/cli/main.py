@@ -34,6 +34,10 @@ SECTIONS = {
         "hub": "Serve a store as a read-only Hub endpoint.",
         "sums": "Write the SHA256SUMS of a release, for sha256sum and rclone.",
     },
+    "Deploy": {
+        "emit": "Write the Kubernetes and Compose YAML around a release.",
+        "job": "Run and watch the mirror Job in a cluster.",
+    },
     "Try it": {
         "demo": "Provision a real model end to end on this machine.",
         "completion": "Print the shell completion script.",

@@ -11,6 +11,7 @@ import click
 from provisioner.cli.lazy import flag_of
 from provisioner.errors import InvalidDocument, NotFound, Problem
 
+KUBERNETES = ("kubernetes", "targets")  # tables that are settings of their own; emit and job read them
 SHARED = ("lock", "store", "endpoint")  # may stand at the top, for every command that has the option
 
 
@@ -23,6 +24,7 @@ def defaults(ctx: click.Context, path: str) -> dict[str, Any]:
     document = _read(path)
     problems: list[Problem] = []
     shared = _shared(document, problems)
+    ctx.meta[KUBERNETES[0]] = path, {name: document.pop(name, {}) for name in KUBERNETES}
     group = ctx.command
     assert isinstance(group, click.Group)
     unknown = [key for key in document if key not in group.list_commands(ctx)]

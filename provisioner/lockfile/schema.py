@@ -50,10 +50,10 @@ class LockSchema(Struct, frozen=True, forbid_unknown_fields=True):
 
 def read(data: dict[str, Any]) -> LockSchema:
     """The document as values. Raises msgspec.ValidationError at the first thing that is wrong."""
-    return convert(data, LockSchema, dec_hook=_parsed)
+    return convert(data, LockSchema, dec_hook=parsed)
 
 
-def _parsed(kind: type, value: Any) -> Any:
+def parsed(kind: type, value: Any) -> Any:
     """Our validated strings; they raise ValueError, which becomes msgspec's error with the place."""
     if not isinstance(value, str):
         raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
@@ -65,12 +65,14 @@ def problems(value: Any, kind: Any, place: str = "") -> Iterator[Problem]:
     item = _item(kind)
     if isinstance(kind, type) and issubclass(kind, Struct) and isinstance(value, dict):
         yield from _table(value, kind, place)
+    elif get_origin(kind) is dict and isinstance(value, dict):
+        yield from _pairs(value, kind, place)
     elif item is not None and isinstance(value, list) and value:
         for index, element in enumerate(value):
             yield from problems(element, item, f"{place}[{index}]")
     else:
         try:
-            convert(value, kind, dec_hook=_parsed)
+            convert(value, kind, dec_hook=parsed)
         except ValidationError as error:
             yield Problem(place, _words(error))
 
@@ -79,6 +81,17 @@ def _item(kind: Any) -> Any:
     """The type of an array's elements, or None for what is no array."""
     plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return get_args(plain)[0] if get_origin(plain) is tuple else None
+
+
+def _pairs(value: dict[str, Any], kind: Any, place: str) -> Iterator[Problem]:
+    """A table whose keys are data."""
+    of_key, of_value = get_args(kind)
+    for name, element in value.items():
+        where = f"{place}.{name}".lstrip(".")
+        if wrong := next(iter(problems(name, of_key)), None):
+            yield Problem(where, wrong.message)
+        else:
+            yield from problems(element, of_value, where)
 
 
 def _table(value: dict[str, Any], kind: type[Struct], place: str) -> Iterator[Problem]:
@@ -100,4 +113,4 @@ def _words(error: ValidationError) -> str:
     return text[:1].lower() + text[1:]
 
 
-__all__ = ["VERSION", "FileSchema", "LockSchema", "ModelSchema", "problems", "read"]
+__all__ = ["VERSION", "FileSchema", "LockSchema", "ModelSchema", "parsed", "problems", "read"]

@@ -1,0 +1,1 @@
+"""From a lock and settings to Kubernetes objects, as plain dictionaries. Pure."""

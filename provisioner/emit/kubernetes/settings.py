@@ -1,0 +1,148 @@
+"""`[kubernetes]` and `[targets.*]` of provision.toml: what the emitted objects need beside the lock."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, convert, field
+
+from provisioner import __version__
+from provisioner.emit.kubernetes.names import (
+    AbsolutePath,
+    EnvName,
+    Image,
+    KeyRef,
+    LabelKey,
+    LabelValue,
+    Name,
+    Quantity,
+    Schedule,
+    Subdomain,
+)
+from provisioner.emit.kubernetes.targets import Claim, Target, target_problems
+from provisioner.errors import InvalidDocument, NotFound, Problem
+from provisioner.lockfile.schema import parsed, problems
+
+_Uid = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+_Gid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Text = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Resources(Struct, frozen=True, forbid_unknown_fields=True):
+    """Requests and limits of one container; no limit where it is empty."""
+
+    cpu: Quantity = Quantity("1")
+    memory: Quantity = Quantity("512Mi")
+    cpu_limit: Quantity | None = None
+    memory_limit: Quantity | None = Quantity("1Gi")
+
+
+class JobSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[kubernetes.job]`: the mirror Job.
+
+    Attributes:
+        sources: where bytes come from, in this order.
+        env: plain variables of the Job, such as MINIO_SECURE or AWS_ENDPOINT_URL.
+        secrets: variables from Secrets, each one key: HF_TOKEN = "hf-token/token".
+        https_proxy, http_proxy, no_proxy: for the Job only.
+        ca: a ConfigMap with the private CA's certificates, OBJECT/KEY.
+        lock_path: where the image has the lock, instead of a ConfigMap.
+        completions: pods that share the lock's bytes; more than 1 needs a volume that many nodes can write.
+        deadline: seconds; computed from the size where it is None.
+        ttl: seconds a finished Job stays.
+        verify: what is read again once the release is there.
+        gitops: "ignore" tells controllers to leave the Job alone, "hook" runs it at every sync, "none" says nothing.
+        retries: pods that may fail before the Job does.
+    """
+
+    sources: Annotated[tuple[_Text, ...], Meta(min_length=1)] = ("hub",)
+    endpoint: _Text | None = None
+    env: dict[EnvName, str] = {}
+    secrets: dict[EnvName, KeyRef] = {}
+    https_proxy: _Text | None = None
+    http_proxy: _Text | None = None
+    no_proxy: _Text | None = None
+    ca: KeyRef | None = None
+    lock_path: AbsolutePath | None = None
+    completions: Annotated[int, Meta(ge=1, le=1000)] = 1
+    deadline: Annotated[int, Meta(ge=60)] | None = None
+    ttl: Annotated[int, Meta(ge=0)] = 86400
+    verify: Literal["recorded", "full"] = "recorded"
+    gitops: Literal["ignore", "hook", "none"] = "ignore"
+    retries: Annotated[int, Meta(ge=0, le=100)] = 6
+    resources: Resources = Resources()
+    network_policy: bool = True
+
+
+class VerifySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[kubernetes.verify]`: the CronJob that reads every byte at rest again."""
+
+    schedule: Schedule = Schedule("17 3 * * 0")
+    mode: Literal["full", "recorded", "size"] = "full"
+    resources: Resources = Resources()
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[kubernetes]`.
+
+    Attributes:
+        name: what the objects are called; another name is another installation in one namespace.
+        namespace: None leaves it to `kubectl -n`.
+        image: of the Job and everything else that runs `provision`.
+        service_account: one that exists; None uses the namespace's default one, its token not mounted.
+        openshift: leaves uids and groups to the namespace's security context constraints.
+        mount_path: where consumers see a release.
+        scratch_size: the limit of the emptyDir for HOME, TMPDIR and remote code.
+        targets: `[targets.*]`, the volumes that `--to NAME` means.
+    """
+
+    name: Name = Name("models")
+    namespace: Name | None = None
+    image: Image = Image(f"model-provisioner:{__version__}")
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: tuple[Subdomain, ...] = ()
+    service_account: Subdomain | None = None
+    openshift: bool = False
+    user: _Uid = 10001
+    group: _Gid = 0
+    fs_group: _Gid = 10001
+    labels: dict[LabelKey, LabelValue] = {}
+    annotations: dict[LabelKey, str] = {}
+    node_selector: dict[LabelKey, LabelValue] = {}
+    tolerations: tuple[dict[str, Any], ...] = ()
+    mount_path: AbsolutePath = AbsolutePath("/models")
+    scratch_size: Quantity = Quantity("1Gi")
+    job: JobSettings = JobSettings()
+    verify: VerifySettings = VerifySettings()
+    targets: dict[str, Target] = field(default_factory=dict)
+
+    def target(self, name: str) -> Target:
+        """The volume that `--to NAME` means; `pvc` is a claim called like the installation unless it is described.
+
+        Raises NotFound.
+        """
+        if (found := self.targets.get(name)) is not None:
+            return found
+        if name == "pvc":
+            return Claim(claim=Subdomain(self.name))
+        there = ", ".join(sorted({*self.targets, "pvc"}))
+        raise NotFound(f"There is no target {name}.", hint=f"There are: {there}. Describe it as [targets.{name}].")
+
+
+def read(kubernetes: Any, targets: Any, name: str = "provision.toml") -> Settings:
+    """The tables as values. Raises InvalidDocument with every problem and its place."""
+    wrong = list(problems(kubernetes, Settings, "kubernetes"))
+    if isinstance(kubernetes, dict) and "targets" in kubernetes:
+        wrong.append(Problem("kubernetes.targets", "stands at the top: [targets.NAME]"))
+    if isinstance(targets, dict):
+        wrong += _misnamed(targets) + target_problems(targets)
+    else:
+        wrong.append(Problem("targets", "not a table"))
+    if wrong:
+        raise InvalidDocument(name, tuple(wrong), hint="docs/kubernetes.md lists the keys.")
+    return convert(kubernetes | {"targets": targets}, Settings, dec_hook=parsed)
+
+
+def _misnamed(targets: dict[str, Any]) -> list[Problem]:
+    """Names that `--to` would take for a path or an address."""
+    return [Problem(f"targets.{key}", wrong.message) for key in targets for wrong in problems(key, Name)]
