@@ -47,11 +47,7 @@ def marked(value: Any) -> Any:
 
 
 def _is_block(value: str) -> bool:
-    """Whether a literal block gives the same text back."""
-    lines = value.split("\n")
-    return (
-        len(lines) > 2
-        and lines[-1] == ""
-        and all(line.isprintable() and line == line.rstrip() and line != "" for line in lines[:-1])
-        and not value[0].isspace()
-    )
+    """Whether a literal block gives the same text back: it ends in one line break, and begins with no white space."""
+    *lines, last = value.split("\n")
+    clean = all(line.isprintable() and line == line.rstrip() for line in lines)
+    return len(lines) > 1 and not last and bool(lines[-1]) and clean and not value[0].isspace()
