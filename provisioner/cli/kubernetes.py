@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner.cli.options import lock_option
+from provisioner.cli.options import Decorator, lock_option
 from provisioner.cli.settings import KUBERNETES
 
 if TYPE_CHECKING:
     from provisioner.emit.kubernetes.facts import Facts
     from provisioner.emit.kubernetes.settings import Settings
 
-_FLAGS = {  # flag -> key of [kubernetes]
+Described = tuple[str, dict[str, Any]]
+
+Flag = tuple[str, str, str]  # key of [kubernetes], metavar (N is a number), help
+_FLAGS: dict[str, Flag] = {
     "name": ("name", "NAME", "What the objects are called.  [default: models]"),
     "namespace": ("namespace", "NAME", "The namespace.  [default: none, so kubectl's]"),
     "image": ("image", "IMAGE", "The image that runs `provision`, best with its digest."),
@@ -24,23 +27,36 @@ _FLAGS = {  # flag -> key of [kubernetes]
 
 
 def settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--name`, `--namespace`, `--image` and `--set`; they arrive as one `settings`."""
+    """`--name`, `--namespace`, `--image` and `--set`; they arrive as one `settings`.
 
-    @functools.wraps(function)
-    def wrapped(*args: Any, given: tuple[str, ...], **kwargs: Any) -> Any:
-        flags = {_FLAGS[flag][0]: value for flag in _FLAGS if (value := kwargs.pop(flag)) is not None}
-        return function(*args, settings=_settings(flags, given), **kwargs)
+    `described` may come from options of the command: a target's name and its keys, stronger than the file's.
+    """
+    return settings_flags()(function)
 
-    wrapped = click.option(
-        "--set",
-        "given",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="A key of [kubernetes], or targets.NAME.KEY, over provision.toml.",
-    )(wrapped)
-    for flag, (_, metavar, text) in reversed(_FLAGS.items()):
-        wrapped = click.option(f"--{flag}", metavar=metavar, help=text)(wrapped)
-    return wrapped
+
+def settings_flags(**more: Flag) -> Decorator:
+    """As `settings_options`, with more flags for keys of [kubernetes], or others in the place of those."""
+    flags = _FLAGS | more
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapped(*args: Any, given: tuple[str, ...], described: Described | None = None, **kwargs: Any) -> Any:
+            values = {flags[flag][0]: value for flag in flags if (value := kwargs.pop(flag)) is not None}
+            return function(*args, settings=_settings(values, given, described), **kwargs)
+
+        wrapped = click.option(
+            "--set",
+            "given",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="A key of [kubernetes], or targets.NAME.KEY, over provision.toml.",
+        )(wrapped)
+        for flag, (_, metavar, text) in reversed(flags.items()):
+            kind = int if metavar == "N" else str
+            wrapped = click.option(f"--{flag.replace('_', '-')}", flag, metavar=metavar, type=kind, help=text)(wrapped)
+        return wrapped
+
+    return decorate
 
 
 def facts_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,13 +78,16 @@ def read_facts(lock: str) -> Facts:
     return Facts.of(document.lock, document.text, document.digest)
 
 
-def _settings(flags: dict[str, str], given: tuple[str, ...]) -> Settings:
-    from provisioner.emit.kubernetes.overrides import override
+def _settings(flags: dict[str, Any], given: tuple[str, ...], described: Described | None) -> Settings:
+    from provisioner.emit.kubernetes.overrides import describe, override, put
     from provisioner.emit.kubernetes.settings import read
 
     name, tables = click.get_current_context().find_root().meta.get(KUBERNETES[0], ("provision.toml", {}))
     kubernetes, targets = (copy.deepcopy(tables.get(key, {})) for key in KUBERNETES)
     if isinstance(kubernetes, dict) and isinstance(targets, dict):
-        kubernetes |= flags
+        for key, value in flags.items():
+            put(kubernetes, key.split("."), value)
+        if described:
+            describe(targets, *described)
         override(kubernetes, targets, given)
     return read(kubernetes, targets, name)

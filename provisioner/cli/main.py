@@ -11,6 +11,7 @@ import click
 
 from provisioner import __version__
 from provisioner.cli.lazy import LazyGroup
+from provisioner.cli.summary import Ending
 from provisioner.errors import Interrupted, ProvisionError, UsageError
 
 BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell says it of any command whose reader went away
@@ -37,6 +38,7 @@ SECTIONS = {
     "Deploy": {
         "emit": "Write the Kubernetes and Compose YAML around a release.",
         "job": "Run and watch the mirror Job in a cluster.",
+        "rollout": "Update without downtime: mirror, repoint the workloads, prune; and back.",
     },
     "Try it": {
         "demo": "Provision a real model end to end on this machine.",
@@ -72,9 +74,11 @@ def cli(ctx: click.Context, config: str) -> None:
 
     Every option can be given as an environment variable too, PROVISION_COMMAND_OPTION (PROVISION_MIRROR_TO=pvc),
     and has a default in provision.toml; the command line is strongest, then the environment, then the file.
+    PROVISION_SUMMARY=FILE gets one line of JSON at the end of every command, such as a pod's termination message.
     """
     from provisioner.cli.settings import defaults
 
+    ctx.ensure_object(dict)["command"] = ctx.invoked_subcommand or ""
     ctx.default_map = defaults(ctx, config)
 
 
@@ -82,20 +86,25 @@ def main() -> NoReturn:
     """Run the command and exit with a code of the table in the README."""
     signal.signal(signal.SIGTERM, _interrupt)
     chosen = {"json": "--json" in sys.argv}  # a command knows better: the environment may say it too
+    ending = Ending(chosen)
     try:
         result = cli.main(prog_name="provision", standalone_mode=False, obj=chosen)
-        code = result if isinstance(result, int) else 0
         sys.stdout.flush()
+        code = ending.write(result if isinstance(result, int) else 0)
     except (click.exceptions.Abort, KeyboardInterrupt):  # click turns the one into the other
-        code = report(Interrupted("Interrupted.", hint="Run the same command again to continue."), chosen["json"])
+        interrupted = Interrupted("Interrupted.", hint="Run the same command again to continue.")
+        code = ending.failed(interrupted, report(interrupted, chosen["json"]))
         os._exit(code)  # a thread that waits for a silent server would hold an ordinary exit up
     except click.UsageError as error:
-        code = _refuse(error, chosen["json"])
+        code = ending.failed(UsageError(error.format_message()), _refuse(error, chosen["json"]))
     except ProvisionError as error:
-        code = report(error, chosen["json"])
+        code = ending.failed(error, report(error, chosen["json"]))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails again at exit
-        code = BROKEN_PIPE
+        code = ending.write(BROKEN_PIPE, error="Whoever read the output went away.", hint="", retryable=False)
+    except Exception as error:
+        ending.failed(error, 1)
+        raise
     sys.exit(code)
 
 

@@ -67,11 +67,12 @@ def activate(release: str, at: str | None, store: str | None, output: Output) ->
 
 @command.command("prune", short_help="Delete old releases and what dead runs left behind.")
 @click.option("--keep", type=int, required=True, metavar="N", help="How many of the newest releases stay.")
+@click.option("--spare", metavar="ID", multiple=True, help="A release that stays however old it is.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
 @at_option
 @store_option
 @output_options
-def prune(keep: int, dry_run: bool, at: str | None, store: str | None, output: Output) -> None:
+def prune(keep: int, spare: tuple[str, ...], dry_run: bool, at: str | None, store: str | None, output: Output) -> None:
     """Delete all but the newest releases, and what dead runs left: builds, in buckets also unfinished uploads.
 
     The active release stays however old it is.
@@ -81,7 +82,7 @@ def prune(keep: int, dry_run: bool, at: str | None, store: str | None, output: O
     from provisioner.render.sizes import count, size
 
     target = _open(at, store)
-    doomed = to_prune(target, keep)
+    doomed = to_prune(target, keep, spare)
     gone = dict.fromkeys(doomed, 0) if dry_run else prune_them(target, doomed)
     swept = None if dry_run else target.sweep()
     verb = "Would delete" if dry_run else "Deleted"

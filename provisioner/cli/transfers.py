@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.options import lock_option, output_options
+from provisioner.cli.summary import failure, remember, verdict
 
 if TYPE_CHECKING:
-    from provisioner.plan import Plan
+    from provisioner.ops.documents import LockDocument
+    from provisioner.ops.shards import ShardReport
+    from provisioner.ops.transfer import TransferReport
+    from provisioner.plan.shards import Shard
+    from provisioner.ports.events import Observer
     from provisioner.ports.source import Source
+    from provisioner.ports.store import Store
     from provisioner.render.output import Output
+    from provisioner.report import VerifyReport
 
 
 class FileMode(click.ParamType[int]):
@@ -38,9 +45,17 @@ class FileMode(click.ParamType[int]):
         return mode
 
 
+EVIDENCE = {"recorded": "recorded", "full": "rehashed"}
+_NAMES = ("mode", "dir_mode", "jobs", "activate", "repair", "dry_run", "verify")
+
 _OPTIONS: tuple[Callable[..., Any], ...] = (
     output_options,
     click.option("--dry-run", is_flag=True, help="Print the plan; move and publish nothing."),
+    click.option(
+        "--verify",
+        type=click.Choice(list(EVIDENCE)),
+        help="Check the release again before it is made active: recorded trusts what was recorded, full reads it all.",
+    ),
     click.option("--repair", is_flag=True, help="Mend a release that is there but damaged."),
     click.option("--activate/--no-activate", default=True, show_default=True, help="Make the release the active one."),
     click.option("--jobs", type=click.IntRange(1, 256), default=32, show_default=True, help="Files at once, at most."),
@@ -61,7 +76,7 @@ def transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        how = {name: kwargs.pop(name) for name in ("mode", "dir_mode", "jobs", "activate", "repair", "dry_run")}
+        how = {name: kwargs.pop(name) for name in _NAMES}
         return function(*args, how=how, **kwargs)
 
     return functools.reduce(lambda inner, option: option(inner), _OPTIONS, wrapped)
@@ -70,40 +85,114 @@ def transfer_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def run(
     task: str, lock: str, target: str, sources: Callable[[], Sequence[Source]], how: dict[str, Any], output: Output
 ) -> None:
-    """Plan, and unless it is a dry run carry out, activate and report."""
-    from provisioner.layout import tree_of
+    """Plan, and unless it is a dry run carry out, verify, activate and report."""
     from provisioner.ops.documents import open_lock
-    from provisioner.ops.execute import Settings
-    from provisioner.ops.transfer import carry_out, is_damaged, prepare
     from provisioner.ports.store import Modes
-    from provisioner.render.tables import transfer_table
     from provisioner.stores.targets import open_store
 
     document = open_lock(lock)
     store = open_store(target, Modes(how["mode"], how["dir_mode"]))
     if how["dry_run"]:
-        sources()
-        with output.watching() as observer:
-            damaged = how["repair"] and is_damaged(document, store, observer)
-        return show_plan(prepare(document, store, anew=damaged), store.name, output)
+        return _dry_run(document, store, sources, how, output)
     with output.watching() as observer:
-        if tree_of(document.lock).release_id not in store.releases():
-            store.create()
-        work = prepare(document, store, anew=how["repair"] and is_damaged(document, store, observer))
-        origins = () if work.is_empty else sources()  # what is done already needs none
-        report = carry_out(work, document, store, origins, Settings(how["jobs"]), observer, task)
-    before = store.active()
-    if how["activate"] and before != report.release:
-        store.activate(report.release)
-    active = store.active()
-    facts = {"active": active == report.release, "before": before}
-    output.result(asdict(report) | facts, lambda: transfer_table(report, before, active))
-    return None
+        report, shard = _transfer(task, document, store, sources, how, observer)
+        verified = _verify(document, store, report.release, how, observer)
+    return _conclude(store, report, shard, verified, how, output)
 
 
-def show_plan(work: Plan, store: str, output: Output) -> None:
-    """Print a plan."""
-    from provisioner.ops.transfer import plan_facts
+def _dry_run(
+    document: LockDocument, store: Store, sources: Callable[[], Sequence[Source]], how: dict[str, Any], output: Output
+) -> None:
+    from provisioner.ops.transfer import is_damaged, plan_facts, prepare
+    from provisioner.plan.shards import part_of
     from provisioner.render.tables import plan_table
 
-    output.result(plan_facts(work, store), lambda: plan_table(work, store))
+    sources()
+    shard: Shard | None = how.get("shard")
+    with output.watching() as observer:
+        damaged = how["repair"] and is_damaged(document, store, observer)
+    whole = prepare(document, store, anew=damaged)
+    work = part_of(whole, shard) if shard and not whole.is_empty else whole
+    facts = plan_facts(work, store.name)
+    if shard:
+        facts |= {"empty": whole.is_empty, "shard": {"index": shard.index, "count": shard.count}}
+    output.result(facts, lambda: plan_table(work, store.name, "" if whole.is_empty else str(shard or "")))
+
+
+def _transfer(
+    task: str,
+    document: LockDocument,
+    store: Store,
+    sources: Callable[[], Sequence[Source]],
+    how: dict[str, Any],
+    observer: Observer,
+) -> tuple[TransferReport, ShardReport | None]:
+    from provisioner.layout import tree_of
+    from provisioner.ops.execute import Settings
+    from provisioner.ops.shards import Together, transfer_together
+    from provisioner.ops.transfer import carry_out, is_damaged, prepare
+
+    if tree_of(document.lock).release_id not in store.releases():
+        store.create()
+    if shard := how.get("shard"):
+        patience = how["shard_patience"]
+        together = Together(shard, sources, Settings(how["jobs"]), observer, task, patience)
+        return transfer_together(document, store, together)
+    work = prepare(document, store, anew=how["repair"] and is_damaged(document, store, observer))
+    origins = () if work.is_empty else sources()  # what is done already needs none
+    return carry_out(work, document, store, origins, Settings(how["jobs"]), observer, task), None
+
+
+def _publishes(how: dict[str, Any]) -> bool:
+    shard: Shard | None = how.get("shard")
+    return shard is None or shard.index == 0
+
+
+def _verify(
+    document: LockDocument, store: Store, release: str, how: dict[str, Any], observer: Observer
+) -> VerifyReport | None:
+    """Read the release again, when that was asked for; only whoever publishes does."""
+    from provisioner.ops.verify import verify
+    from provisioner.report import Evidence
+
+    if not (how["verify"] and _publishes(how)):
+        return None
+    return verify(store, release, document.lock, Evidence(EVIDENCE[how["verify"]]), observer)
+
+
+def _conclude(
+    store: Store,
+    report: TransferReport,
+    shard: ShardReport | None,
+    verified: VerifyReport | None,
+    how: dict[str, Any],
+    output: Output,
+) -> None:
+    """Activate what may be activated, and report. A release that failed its verify is not activated."""
+    from provisioner.render.tables import transfer_table, verify_table
+
+    good = verified is None or verified.ok
+    before = store.active()
+    if good and how["activate"] and _publishes(how) and before != report.release:
+        store.activate(report.release)
+    active = store.active()
+    data = asdict(report) | {"active": active == report.release, "before": before}
+    data |= {"shard": asdict(shard)} if shard else {}
+    data |= {"verify": asdict(verified) | {"ok": verified.ok}} if verified else {}
+    _remember(report, shard, verified)
+    output.result(data, lambda: transfer_table(report, before, active, shard))
+    if verified and not output.as_json:
+        output.result(None, lambda: verify_table(verified))
+    if not good:
+        click.get_current_context().exit(3)
+
+
+def _remember(report: TransferReport, shard: ShardReport | None, verified: VerifyReport | None) -> None:
+    """What the line of PROVISION_SUMMARY says."""
+    names = ("store", "release", "files", "bytes", "moved", "shared", "resumed", "changed")
+    facts: dict[str, Any] = {name: getattr(report, name) for name in names}
+    if shard:
+        facts["shard"] = {"index": shard.index, "count": shard.count}
+    if verified:
+        facts["verify"] = verdict(verified)
+    remember(**facts, **(failure(verified) if verified else {}))

@@ -26,6 +26,7 @@ _POINTERS = (
     (Layout.FASTEMBED, ("FASTEMBED_CACHE_PATH",)),
     (Layout.SENTENCE_TRANSFORMERS, ("SENTENCE_TRANSFORMERS_HOME",)),
 )
+POINTERS = tuple(dict.fromkeys(name for _, names in _POINTERS for name in names))
 
 
 class Form(StrEnum):

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 
-from provisioner.errors import StoreError, UsageError
+from provisioner.errors import InvalidInput, NotFound, StoreError, UsageError
 
 LIST = ".provision-emitted"  # the names that we wrote; other files of the folder are not ours to touch
 
@@ -43,6 +43,19 @@ def write_file(path: str, text: str) -> None:
         _replace(os.path.realpath(path), text)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def read_file(path: str) -> str:
+    """One file whole, its line ends kept. Raises NotFound, InvalidInput, StoreError."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {path}.") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path} is no text in UTF-8.") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _listed(path: str) -> set[str]:

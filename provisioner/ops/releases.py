@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,8 +46,8 @@ def summaries(store: Store) -> Iterator[ReleaseSummary]:
         yield ReleaseSummary(release, release == active, record.created, len(tree.entries), tree.size, models)
 
 
-def to_prune(store: Store, keep: int) -> tuple[str, ...]:
-    """The releases beyond the `keep` newest; never the active one.
+def to_prune(store: Store, keep: int, spare: Collection[str] = ()) -> tuple[str, ...]:
+    """The releases beyond the `keep` newest; never the active one, nor one to be spared.
 
     Raises UsageError, also when a release is marked as active but none of those that are there: readers may be using
     any of them.
@@ -62,7 +62,7 @@ def to_prune(store: Store, keep: int) -> tuple[str, ...]:
             if releases
             else f"Mirror it again: an interrupted --repair is completed by provision mirror --to {store.name}",
         )
-    return tuple(release for release in releases[keep:] if release != active)
+    return tuple(release for release in releases[keep:] if release != active and release not in spare)
 
 
 def prune(store: Store, doomed: tuple[str, ...]) -> dict[str, int]:

@@ -61,13 +61,14 @@ def lines() -> Iterator[Observer]:
                     _err("  " + tally.sentence())
             else:
                 tally.note(event)
-                if text := _line(event):
+                if text := event_line(event):
                     _err(text)
 
     yield observe
 
 
-def _line(event: Event) -> str:
+def event_line(event: Event) -> str:
+    """An event as a line of a log, or "" for one that needs none."""
     match event:
         case Started(task, files, total):
             return f"{task}: {count(files, 'file')}, {size(total)}"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from provisioner.demo.steps import Step
     from provisioner.ops.load import LoadResult
     from provisioner.ops.releases import ReleaseSummary, Status
+    from provisioner.ops.shards import ShardReport
     from provisioner.ops.transfer import TransferReport
     from provisioner.plan import Plan
     from provisioner.report import VerifyReport
@@ -44,14 +45,17 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     return result
 
 
-def plan_table(work: Plan, store: str) -> RenderableType:
-    """What would happen."""
+def plan_table(work: Plan, store: str, shard: str = "") -> RenderableType:
+    """What would happen; with a shard (`1/4`) of its part only."""
+    if work.is_empty and shard:
+        return f"Nothing to do for shard {shard}: {store} holds its part of release {work.tree.release_id} already."
     if work.is_empty:
         return f"Nothing to do: {store} holds release {work.tree.release_id}, complete."
     rows = [
         ("store", store),
         ("release", work.tree.release_id),
         ("content", f"{count(len(work.tree.entries), 'file')}, {size(work.tree.size)}"),
+        *([("shard", shard)] if shard else []),
         ("to move", f"{count(work.files_to_move, 'file')}, {size(work.bytes_to_move)}"),
         ("shared with other releases", size(work.bytes_shared)),
         ("kept from an earlier attempt", size(work.bytes_resumed)),
@@ -62,9 +66,13 @@ def plan_table(work: Plan, store: str) -> RenderableType:
     return facts("Plan (nothing was moved)", rows)
 
 
-def transfer_table(report: TransferReport, before: str | None, active: str | None) -> RenderableType:
+def transfer_table(
+    report: TransferReport, before: str | None, active: str | None, shard: ShardReport | None = None
+) -> RenderableType:
     """What was done."""
     head = f"release {report.release} in {report.store}"
+    if shard and shard.index and not shard.was_there:
+        return _part_table(report, shard, head)
     if not report.changed:
         made_active = " It is the active one now." if before != active else ""
         return f"Nothing to do: {head} is there ({count(report.files, 'file')}, {size(report.bytes)}).{made_active}"
@@ -72,15 +80,29 @@ def transfer_table(report: TransferReport, before: str | None, active: str | Non
         ("content", f"{count(report.files, 'file')}, {size(report.bytes)}"),
         ("moved", size(report.moved)),
         ("shared with other releases", size(report.shared)),
-        ("kept from an earlier attempt", size(report.resumed)),
-        *(
-            (f"from {name}", f"{count(files, 'file')}, {size(total)}")
-            for name, (files, total) in sorted(report.origins.items())
-        ),
+        (f"kept from {'the other shards or ' if shard else ''}an earlier attempt", size(report.resumed)),
+        *_origins(report),
         ("time", f"{duration(report.seconds)}, {size(round(report.bytes / max(report.seconds, 0.001)))}/s"),
         ("active", "yes" if active == report.release else "no: provision releases activate " + report.release),
     ]
     return facts(f"Published {head}, every byte verified", rows)
+
+
+def _origins(report: TransferReport) -> list[tuple[str, str]]:
+    found = sorted(report.origins.items())
+    return [(f"from {name}", f"{count(files, 'file')}, {size(total)}") for name, (files, total) in found]
+
+
+def _part_table(report: TransferReport, shard: ShardReport, head: str) -> RenderableType:
+    rows = [
+        ("its part", f"{count(shard.files, 'file')}, {size(shard.bytes)}"),
+        ("moved", size(report.moved)),
+        ("kept from an earlier attempt", size(report.resumed)),
+        *_origins(report),
+        ("time", duration(report.seconds)),
+        ("published", "no: shard 0 does that"),
+    ]
+    return facts(f"Shard {shard.index}/{shard.count} of {head}, every byte verified", rows)
 
 
 def verify_table(report: VerifyReport) -> RenderableType:

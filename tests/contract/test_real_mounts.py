@@ -10,7 +10,7 @@ from tests.support.real_mounts import KINDS, VARIABLES, cannot_boot, given, run_
 
 SECONDS = 600  # about a minute on an idle machine
 QUIET = ("-q", "--no-header", "--color=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp=/mnt/tests")
-SUITES = ("tests/contract/test_store.py", "tests/contract/test_shares.py")
+SUITES = tuple(f"tests/contract/test_{name}.py" for name in ("store", "shares", "pods_on_shares"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

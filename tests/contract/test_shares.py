@@ -69,6 +69,23 @@ def test_two_writers_at_once_both_end_well(backend: DirectoryBackend, tmp_path: 
     assert sorted(path.name for path in backend.root.iterdir()) == ["current", "releases", "staging"]
 
 
+def test_three_shards_fill_it_together_and_publish_once(backend: DirectoryBackend, tmp_path: Path) -> None:
+    made = make("org/many", {"config.json": b"{}", **{f"m{n}.safetensors": os.urandom(2**20 + n) for n in range(6)}})
+    with FaultyHub(made, rate=1e6) as hub:
+        source = ("--from", "hub", "--endpoint", hub.url)
+        arguments = ("mirror", "--lock", write(tmp_path, made), "--to", backend.root, *source)
+        shards = [
+            start(*arguments, "--shard", f"{number}/3", cwd=tmp_path, stderr=tmp_path / f"err-{number}")
+            for number in range(3)
+        ]
+        codes = [process.wait(SLOW) for process in shards]
+        assert codes == [0, 0, 0], [path.read_text() for path in tmp_path.glob("err-*")]
+        assert sorted(request.path for request in hub.requests) == sorted(made.content)
+    assert backend.open().active() == tree(made).release_id
+    assert findings(backend.open(), tree(made).release_id) == {}
+    assert backend.unfinished() == []
+
+
 def test_a_writer_killed_in_the_middle_is_continued(backend: DirectoryBackend, tmp_path: Path) -> None:
     made = make("org/one", {"config.json": b"{}", "model.safetensors": b"\2" * (8 * 2**20)})
     with FaultyHub(made, rate=4e6) as hub:

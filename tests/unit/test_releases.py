@@ -40,6 +40,7 @@ def test_the_newest_by_their_records_stay(place: DirectoryStore) -> None:
     assert [one.release for one in summaries(place)] == NAMES[::-1]
     assert to_prune(place, 1) == (NAMES[2], NAMES[1], NAMES[0])
     assert to_prune(place, 3) == (NAMES[0],)
+    assert to_prune(place, 1, (NAMES[1], "absent")) == (NAMES[2], NAMES[0])
     place.activate(NAMES[0])
     assert to_prune(place, 1) == (NAMES[2], NAMES[1])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from provisioner.cli.emit import inspector, job, mount, server, verify, volume
+from provisioner.cli.emit import chart_values, inspector, job, mount, server, verify, volume
 
 
 @click.group("emit", short_help="Write the Kubernetes and Compose YAML around a release.")
@@ -23,5 +23,5 @@ def command() -> None:
     """
 
 
-for module in (volume, job, verify, inspector, mount, server):
+for module in (volume, job, verify, inspector, mount, server, chart_values):
     command.add_command(module.command)

@@ -2,9 +2,181 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from provisioner.cli.emit.out import out_options
+from provisioner.cli.kubernetes import facts_option, settings_flags
+from provisioner.cli.options import Decorator
 
-@click.command("server", short_help="In work.")
+if TYPE_CHECKING:
+    from provisioner.emit.kubernetes.facts import Facts
+    from provisioner.emit.kubernetes.settings import Settings
+
+to_option: Decorator = click.option(
+    "--to",
+    metavar="NAME",
+    default="pvc",
+    show_default=True,
+    help="The target whose claims are mounted: a [targets.NAME], or pvc.",
+)
+
+
+@click.group("server", short_help="The model servers of a deployment: onyx, qwiser, kserve, ray, compose.")
 def command() -> None:
-    """In work."""
+    """The model servers of a known deployment, each around the release that the lock describes.
+
+    All mount it read-only, are offline, run without root on a read-only root file system and pass restricted Pod
+    Security. Every key of their tables in provision.toml can be given with --set.
+
+    \b
+    Examples:
+      provision emit server onyx | kubectl apply -f -
+      provision emit server qwiser --to azure --image registry.example/qwiser-embeddings:1.4 --gpus 1 -o deploy/qwiser
+      provision emit server kserve --gpus 2 --set 'kserve.args=["--max-model-len=8192"]'
+      provision emit server ray --image registry.example/rag8s-onnx:gte-modernbert
+      provision emit server compose --store /srv/models -o deploy/onyx
+    """
+
+
+@command.command("onyx", short_help="Onyx: inference and indexing model servers.")
+@to_option
+@settings_flags(image=("onyx.image", "IMAGE", "Of both servers.  [default: Onyx's own]"))
+@facts_option
+@out_options
+def onyx(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
+    """Onyx's inference and indexing model servers: Services, Deployments, and hosts and ports for the API server.
+
+    With a target of kind rwo the inference server mounts its first claim and the indexing server the second.
+
+    \b
+    Examples:
+      provision emit server onyx | kubectl apply -f -
+      provision emit server onyx --to rwo -o deploy/onyx && kubectl apply -k deploy/onyx
+      provision emit server onyx --set onyx.inference.replicas=3
+    """
+    from provisioner.emit.kubernetes.servers.onyx import objects
+
+    write(objects(settings, settings.target(to), facts))
+
+
+@command.command("qwiser", short_help="QWiser: embeddings workers.")
+@to_option
+@settings_flags(
+    image=("qwiser.image", "IMAGE", "Of the workers.  [required]"),
+    gpus=("qwiser.gpus", "N", "GPUs of NVIDIA for each pod.  [default: 0]"),
+)
+@facts_option
+@out_options
+def qwiser(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
+    """QWiser's embeddings workers, with the release at /mnt/models.
+
+    \b
+    Examples:
+      provision emit server qwiser --to azure --image registry.example/qwiser-embeddings:1.4 --gpus 1
+      provision emit server qwiser --set 'qwiser.workers=["embeddings-worker-msgs", "embeddings-worker-docs"]' ...
+    """
+    from provisioner.emit.kubernetes.servers.qwiser import objects
+
+    write(objects(settings, settings.target(to), facts))
+
+
+@command.command("kserve", short_help="KServe: a language model under vLLM.")
+@to_option
+@settings_flags(
+    model=("kserve.model", "NAME", "The model of the lock.  [default: the only one in the layout flat]"),
+    service=("kserve.name", "NAME", "Of the InferenceService.  [default: from the model's name]"),
+    gpus=("kserve.gpus", "N", "GPUs of NVIDIA for each replica.  [default: 1]"),
+    image=("kserve.image", "IMAGE", "Of vLLM, for a ServingRuntime.  [default: a runtime of the cluster]"),
+)
+@facts_option
+@out_options
+def kserve(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
+    """A language model under vLLM as an InferenceService that reads pvc://CLAIM/releases/ID/models/NAME.
+
+    Nothing is downloaded and nothing copied: KServe mounts that folder of the claim, read-only.
+
+    \b
+    Examples:
+      provision emit server kserve --gpus 2 | kubectl apply -f -
+      provision emit server kserve --model Mistral-Small-24B-Instruct-2501 --service mistral-24b
+      provision emit server kserve --image vllm/vllm-openai:v0.10.2 -o deploy/mistral
+    """
+    from provisioner.emit.kubernetes.servers.kserve import objects
+
+    write(objects(settings, settings.target(to), facts))
+
+
+@command.command("ray", short_help="RAG8s: embedder and reranker on KubeRay.")
+@to_option
+@settings_flags(
+    image=("ray.image", "IMAGE", "Of head and workers.  [required]"),
+    embedder=("ray.embedder", "NAME", "The model of the lock.  [default: the only one that is no reranker]"),
+    reranker=("ray.reranker", "NAME", "The model of the lock.  [default: the only one with rerank in its name]"),
+    hf_token=("ray.hf_token", "SECRET/KEY", "Where HF_TOKEN comes from.  [default: none; the models are there]"),
+)
+@facts_option
+@out_options
+def ray(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
+    """RAG8s' embedder and reranker as a RayService, with its account, disruption budget and metrics.
+
+    \b
+    Examples:
+      provision emit server ray --image registry.example/rag8s-onnx:gte-modernbert | kubectl apply -f -
+      provision emit server ray --image ... --set ray.workers=3 --set ray.max_workers=3 --set ray.monitor=false
+    """
+    from provisioner.emit.kubernetes.servers.ray import objects
+
+    write(objects(settings, settings.target(to), facts))
+
+
+@command.command("compose", short_help="Docker Compose: both Onyx servers from a store on this host.")
+@settings_flags(
+    store=("compose.store", "DIR", "The store's folder on the host.  [default: /srv/models]"),
+    image=("onyx.image", "IMAGE", "Of both servers.  [default: Onyx's own]"),
+)
+@facts_option
+@click.option("-o", "--output", "out", metavar="DIR", help="Write compose.yaml and api-server.env there.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, which Compose takes too.")
+def compose(settings: Settings, facts: Facts, out: str | None, as_json: bool) -> None:
+    """Both Onyx servers without Kubernetes, from a store on the host that `provision fetch` or `mirror` filled.
+
+    \b
+    Examples:
+      provision mirror --to /srv/models && provision emit server compose -o deploy/onyx
+      docker compose -f deploy/onyx/compose.yaml up -d
+      provision emit server compose --set compose.network=onyx_default
+    """
+    from provisioner.emit.kubernetes.servers.compose import document, hosts
+
+    result = document(settings, facts)
+    if out is None:
+        click.echo(_text(result, as_json), nl=False)
+        return
+    if as_json:
+        raise click.UsageError("-o writes YAML: leave --json out.")
+    _write_files(out, result, hosts(settings))
+
+
+def _text(document: dict[str, Any], as_json: bool) -> str:
+    if as_json:
+        import json
+
+        return json.dumps(document, indent=1) + "\n"
+    from provisioner.emit.yaml import text
+
+    return text(document)
+
+
+def _write_files(out: str, document: dict[str, Any], hosts: dict[str, str]) -> None:
+    import os
+
+    from provisioner.emit.environment import Form, write
+    from provisioner.emit.kubernetes.servers.compose import API_SERVER, FILE
+    from provisioner.ops.folders import write_folder
+
+    write_folder(out, {FILE: _text(document, as_json=False), API_SERVER: write(hosts, Form.DOTENV) + "\n"})
+    click.echo(f"Wrote {FILE} and {API_SERVER} to {out}.", err=True)
+    click.echo(f"  docker compose -f {os.path.join(os.path.normpath(out), FILE)} up -d", err=True)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from provisioner.errors import UsageError
+
+
+def describe(targets: dict[str, Any], name: str, table: dict[str, Any]) -> None:
+    """Put a target into a copy of the tables: over the keys of one of its kind, in the place of any other."""
+    before = targets.get(name)
+    if isinstance(before, dict) and before.get("kind") == table.get("kind", before.get("kind")):
+        table = before | table
+    targets[name] = table
 
 
 def override(kubernetes: dict[str, Any], targets: dict[str, Any], given: Iterable[str]) -> None:
@@ -20,11 +28,16 @@ def override(kubernetes: dict[str, Any], targets: dict[str, Any], given: Iterabl
         if not equals or not all(parts):
             raise UsageError(f"--set {one} is not KEY=VALUE.", hint="As in: --set job.completions=4")
         table, parts = (targets, parts[1:]) if parts[0] == "targets" and len(parts) > 1 else (kubernetes, parts)
-        for part in parts[:-1]:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise UsageError(f"--set {one}: {part} is no table.", hint="docs/kubernetes.md lists the keys.")
-        table[parts[-1]] = _value(value)
+        put(table, parts, _value(value))
+
+
+def put(table: dict[str, Any], parts: Sequence[str], value: Any) -> None:
+    """Set a key of a table of tables. Raises UsageError where something else stands in the way."""
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"{'.'.join(parts)}: {part} is no table.", hint="docs/kubernetes.md lists the keys.")
+    table[parts[-1]] = value
 
 
 def _value(text: str) -> Any:

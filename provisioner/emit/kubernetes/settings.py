@@ -19,22 +19,22 @@ from provisioner.emit.kubernetes.names import (
     Schedule,
     Subdomain,
 )
+from provisioner.emit.kubernetes.resources import Resources as Resources
+from provisioner.emit.kubernetes.servers.settings import (
+    ComposeSettings,
+    KserveSettings,
+    OnyxSettings,
+    QwiserSettings,
+    RaySettings,
+)
 from provisioner.emit.kubernetes.targets import Claim, Target, target_problems
 from provisioner.errors import InvalidDocument, NotFound, Problem
 from provisioner.lockfile.schema import parsed, problems
 
 _Uid = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 _Gid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Port = Annotated[int, Meta(ge=1, le=65535)]
 _Text = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+$")]
-
-
-class Resources(Struct, frozen=True, forbid_unknown_fields=True):
-    """Requests and limits of one container; no limit where it is empty."""
-
-    cpu: Quantity = Quantity("1")
-    memory: Quantity = Quantity("512Mi")
-    cpu_limit: Quantity | None = None
-    memory_limit: Quantity | None = Quantity("1Gi")
 
 
 class JobSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +52,9 @@ class JobSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ttl: seconds a finished Job stays.
         verify: what is read again once the release is there.
         gitops: "ignore" tells controllers to leave the Job alone, "hook" runs it at every sync, "none" says nothing.
-        retries: pods that may fail before the Job does.
+        retries: pods that may fail before the Job does, for each of its completions.
+        network_policy: lets the Job's pods reach only DNS and the ports of their sources; those of verify nothing.
+        egress_ports: further ports for the Job's pods, such as a Service's targetPort.
     """
 
     sources: Annotated[tuple[_Text, ...], Meta(min_length=1)] = ("hub",)
@@ -72,13 +74,19 @@ class JobSettings(Struct, frozen=True, forbid_unknown_fields=True):
     retries: Annotated[int, Meta(ge=0, le=100)] = 6
     resources: Resources = Resources()
     network_policy: bool = True
+    egress_ports: tuple[_Port, ...] = ()
 
 
 class VerifySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[kubernetes.verify]`: the CronJob that reads every byte at rest again."""
+    """`[kubernetes.verify]`: the CronJob that reads every byte at rest again.
+
+    Attributes:
+        deadline: seconds; computed from the size where it is None.
+    """
 
     schedule: Schedule = Schedule("17 3 * * 0")
     mode: Literal["full", "recorded", "size"] = "full"
+    deadline: Annotated[int, Meta(ge=60)] | None = None
     resources: Resources = Resources()
 
 
@@ -114,6 +122,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     scratch_size: Quantity = Quantity("1Gi")
     job: JobSettings = JobSettings()
     verify: VerifySettings = VerifySettings()
+    onyx: OnyxSettings = OnyxSettings()
+    qwiser: QwiserSettings = QwiserSettings()
+    kserve: KserveSettings = KserveSettings()
+    ray: RaySettings = RaySettings()
+    compose: ComposeSettings = ComposeSettings()
     targets: dict[str, Target] = field(default_factory=dict)
 
     def target(self, name: str) -> Target:

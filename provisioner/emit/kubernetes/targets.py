@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import fields
 
-from provisioner.emit.kubernetes.names import AbsolutePath, Host, Name, Quantity, Subdomain
+from provisioner.emit.kubernetes.names import Host, Name, Quantity, Subdomain
+from provisioner.emit.kubernetes.places import Account, BucketAddress, Export, Folder, MountOption, Share, Url
 from provisioner.errors import Problem
 from provisioner.lockfile.schema import problems
 
-_Text = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00-\x20\x7f]+$")]
+_Group = Annotated[str, Meta(min_length=1, max_length=90, pattern=r"^[-\w.()]+\Z")]
+_Region = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9-]+\Z")]
 
 
 class Claim(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="claim"):
@@ -30,16 +34,19 @@ class Nfs(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag
 
     Attributes:
         path: of the export.
-        size: of the volume; computed from the lock where it is None.
+        readers: the claim that consumers mount, `CLAIM-ro` where it is None; the same as `claim` makes it the only one.
         nconnect: TCP connections per mount.
+        options: more mount options, after ours.
+        size: of the volume; computed from the lock where it is None.
     """
 
     server: Host
-    path: AbsolutePath
+    path: Export
     claim: Name = Name("models")
     readers: Name | None = None
     version: Literal["3", "4.1", "4.2"] = "4.1"
     nconnect: Annotated[int, Meta(ge=1, le=16)] = 4
+    options: tuple[MountOption, ...] = ()
     size: Quantity | None = None
 
 
@@ -47,18 +54,24 @@ class AzureFiles(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kin
     """An Azure file share that exists, by the CSI driver file.csi.azure.com.
 
     Attributes:
+        folder: where the store begins in the share; None for its root.
+        resource_group: of the account; None for the one of the cluster.
+        server: None for ACCOUNT.file.core.windows.net.
         secret: with azurestorageaccountname and azurestorageaccountkey.
         secret_namespace: where it is; None for the namespace of the settings, else default.
+        readers, options, size: as of Nfs.
     """
 
-    account: Name
-    share: Name
-    resource_group: _Text | None = None
+    account: Account
+    share: Share
+    folder: Folder | None = None
+    resource_group: _Group | None = None
     server: Host | None = None
     secret: Subdomain = Subdomain("azure-storage-secret")
     secret_namespace: Name | None = None
     claim: Name = Name("models")
     readers: Name | None = None
+    options: tuple[MountOption, ...] = ()
     size: Quantity | None = None
 
 
@@ -83,18 +96,34 @@ class Mountpoint(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kin
 
     Attributes:
         address: as `--to` takes it: s3://BUCKET/PREFIX or minio://HOST:PORT/BUCKET/PREFIX.
-        endpoint: the URL of the bucket's server for the driver; None for AWS.
+        endpoint: of the server, for the driver; None for https:// at a minio:// address, else for AWS.
+        region: None leaves it to the driver at AWS, and is us-east-1 elsewhere.
+        path_style: None is no at AWS, and yes elsewhere.
+        authentication: whose credentials the driver takes: its own, or those of the pod's service account.
     """
 
-    address: _Text
-    bucket: Name
-    prefix: str = ""
-    endpoint: _Text | None = None
-    region: _Text = "us-east-1"
-    path_style: bool = True
-    secret: Subdomain | None = None
+    address: BucketAddress
+    endpoint: Url | None = None
+    region: _Region | None = None
+    path_style: bool | None = None
+    authentication: Literal["driver", "pod"] = "driver"
     claim: Name = Name("models")
     size: Quantity | None = None
+
+    @property
+    def bucket(self) -> str:
+        """The bucket."""
+        return self.address.bucket
+
+    @property
+    def prefix(self) -> str:
+        """Where the store begins in it: "" or ends with a slash."""
+        return self.address.prefix
+
+    @property
+    def url(self) -> str:
+        """The server; "" for AWS."""
+        return self.endpoint or (f"https://{self.address.server}" if self.address.server else "")
 
 
 Target = Claim | Nfs | AzureFiles | Provisioned | Separate | Mountpoint
@@ -127,6 +156,13 @@ def readers(target: Target) -> tuple[str, ...]:
 def is_shared(target: Target) -> bool:
     """Whether pods on many nodes can write it at once; of a claim that exists nobody can say, so it is believed."""
     return isinstance(target, Claim | Nfs | AzureFiles | Provisioned)
+
+
+def as_toml(name: str, target: Target) -> str:
+    """The table of provision.toml that describes it, without what is the default anyway."""
+    given = {info.name: value for info in fields(target) if (value := getattr(target, info.name)) != info.default}
+    table = {"kind": target.__struct_config__.tag} | given
+    return "\n".join([f"[targets.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())])
 
 
 def target_problems(targets: dict[str, Any]) -> list[Problem]:

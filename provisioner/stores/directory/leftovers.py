@@ -49,10 +49,26 @@ def _add(found: Abandoned, places: Places, name: str, life: Life) -> None:
 
 
 def _add_files(found: Abandoned, tree: Tree, places: Places, top: str, movable: bool) -> None:
+    there = _listed(os.path.join(places.root, top))
     for entry in tree.entries:
+        if entry.path not in there:
+            continue
         with suppress(OSError):
             if os.lstat(os.path.join(places.root, top, entry.path)).st_size == entry.size:
                 found.files.setdefault(entry.sha256, Held(entry.sha256, entry.size, f"{top}/{entry.path}", movable))
+
+
+def _listed(top: str) -> set[str]:
+    """The files below a folder.
+
+    Over NFS opening a folder asks the server for news of it; a file that was once looked for in vain stays missing for
+    up to a minute otherwise.
+    """
+    found = set()
+    for folder, _, names in os.walk(top):
+        prefix = "" if folder == top else folder[len(top) + 1 :] + "/"
+        found |= {prefix + name for name in names}
+    return found
 
 
 def _add_partial(found: Abandoned, digest: Digest, leftover: Leftover) -> None:

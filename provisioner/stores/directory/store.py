@@ -139,14 +139,28 @@ class DirectoryStore:
         return size
 
     def sweep(self, release: str | None = None) -> tuple[str, ...]:
-        """Delete what dead runs left behind, of one release or of all; the names of it. Raises StoreError."""
+        """Delete what dead runs left behind, of one release or of all; the names of it. Raises StoreError.
+
+        Of all, but for what a living process is about to take up: the builds of the release that it builds.
+        """
         gone = []
         with suppress(NotFound), translated(self._places.staging):
             now = self._clock()
-            for name in sorted(os.listdir(self._places.staging)):
-                if (release is None or name.startswith(f"{release}.")) and self._sweep(name, now):
+            names = sorted(os.listdir(self._places.staging))
+            kept = set() if release else self._in_work(names, now)
+            for name in names:
+                stem = name.partition(".")[0]
+                if release in (None, stem) and stem not in kept and self._sweep(name, now):
                     gone.append(f"{STAGING}/{name}")
         return tuple(gone)
+
+    def _in_work(self, names: list[str], now: float) -> set[str]:
+        """The releases that are not there yet and that somebody builds."""
+        begun = {name: name.partition(".")[0] for name in names}
+        builds = {name: stem for name, stem in begun.items() if is_release_id(stem)}
+        alive = owner.Life.ALIVE
+        living = {stem for name, stem in builds.items() if owner.life_of(self._places.build(name), now) is alive}
+        return living - set(self.releases())
 
     def _sweep(self, name: str, now: float) -> bool:
         path = self._places.build(name)

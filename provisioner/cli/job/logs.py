@@ -1,0 +1,65 @@
+"""`provision job logs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.job.connect import cluster_options
+from provisioner.cli.kubernetes import settings_options
+from provisioner.cli.options import output_options
+
+if TYPE_CHECKING:
+    from provisioner.cluster.client import Cluster
+    from provisioner.emit.kubernetes.settings import Settings
+    from provisioner.render.output import Output
+
+
+@click.command("logs", short_help="What the pods of a Job said.")
+@click.argument("job", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the Job is over.")
+@click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.05),
+    default=2.0,
+    show_default=True,
+    help="Between two looks for new pods.",
+)
+@settings_options
+@cluster_options
+@output_options
+def command(
+    job: str | None,
+    follow: bool,
+    every: float,
+    settings: Settings,
+    connect: Callable[[Settings], AbstractContextManager[Cluster]],
+    output: Output,
+) -> None:
+    """What the pods of JOB said, as lines; the mirror Job that was made last unless JOB is given.
+
+    With --json the pods' own lines, unchanged. Of several pods each line begins with its pod. Ctrl-C leaves the Job
+    running. It exits with 0 whatever became of the Job.
+
+    \b
+    Examples:
+      provision job logs
+      provision job logs -f
+      provision job logs models-mirror-7f3c9a1b2d4e --json | jq .event
+    """
+    from provisioner.ops.job.listen import listen
+    from provisioner.ops.job.manage import newest
+    from provisioner.render.job import LogLines
+
+    shown, silent = LogLines(raw=output.as_json), True
+    with connect(settings) as cluster:
+        for pod, text, several in listen(cluster, newest(cluster, settings.name, job), every, follow=follow):
+            silent = False
+            for line in shown.lines(pod, text, several):
+                output.text(line)
+    if silent:
+        output.note("No pod of it has said anything. Why: provision job status")

@@ -1,0 +1,124 @@
+"""Both Onyx servers from a store on the host, for Docker Compose and what understands its files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provisioner.emit.environment import environment
+from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.names import Quantity
+from provisioner.emit.kubernetes.objects import SCRATCH_PATH
+from provisioner.emit.kubernetes.quantities import bytes_of
+from provisioner.emit.kubernetes.resources import Resources
+from provisioner.emit.kubernetes.servers import onyx as servers
+from provisioner.emit.kubernetes.servers import parts
+from provisioner.emit.kubernetes.servers.settings import Member
+from provisioner.emit.kubernetes.settings import Settings
+from provisioner.errors import UsageError
+
+FILE = "compose.yaml"
+API_SERVER = "api-server.env"
+INFERENCE, INDEXING = "inference_model_server", "indexing_model_server"  # hosts that Onyx's own project knows
+
+
+def document(settings: Settings, facts: Facts) -> dict[str, Any]:
+    """The Compose file.
+
+    Raises InvalidInput when the lock has nothing for them, UsageError for Secrets of Kubernetes.
+    """
+    onyx, compose = settings.onyx, settings.compose
+    parts.require_layout(facts, servers.LAYOUTS, "onyx")
+    parts.required_image(onyx, "onyx")
+    if onyx.secrets:
+        raise UsageError("Compose has no Secrets of Kubernetes.", hint="Leave onyx.secrets out.")
+    result: dict[str, Any] = {
+        "name": str(settings.name),
+        "services": {
+            INFERENCE: _service(settings, facts, onyx.inference, compose.inference_port),
+            INDEXING: _service(settings, facts, onyx.indexing, compose.indexing_port),
+        },
+    }
+    if compose.network:
+        result["networks"] = {"default": {"name": compose.network, "external": True}}
+    return result | {"x-api-server-environment": hosts(settings)}
+
+
+def hosts(settings: Settings) -> dict[str, str]:
+    """What Onyx's API server and background workers read to find both, on one network with them."""
+    return servers.hosts(settings.onyx, INFERENCE, INDEXING)
+
+
+def _service(settings: Settings, facts: Facts, member: Member, published: int) -> dict[str, Any]:
+    onyx, compose = settings.onyx, settings.compose
+    seen = environment(facts.lock, str(settings.mount_path), SCRATCH_PATH)
+    values = servers.own_environment(onyx, member) | seen | dict(onyx.env) | dict(member.env)
+    ports = {} if compose.bind is None else {"ports": [_published(compose.bind, published, onyx.port)]}
+    return {
+        "image": str(onyx.image),
+        "command": [_literal(one) for one in (*servers.command(onyx), *onyx.args)],
+        "environment": {str(name): _literal(value) for name, value in values.items()},
+        **ports,
+        "expose": [str(onyx.port)],
+        "volumes": _volumes(settings, facts),
+        "healthcheck": _health(onyx.health, onyx.port),
+        "user": f"{parts.user_of(settings, onyx)}:{settings.group}",
+        "read_only": onyx.read_only_root,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "deploy": {"resources": _resources(member.resources)},
+        "restart": "unless-stopped",
+    }
+
+
+def _literal(text: str) -> str:
+    """As it arrives: Compose would replace `$NAME`."""
+    return text.replace("$", "$$")
+
+
+def _published(address: str, host: int, container: int) -> dict[str, Any]:
+    return {"target": container, "published": str(host), "host_ip": address, "protocol": "tcp"}
+
+
+def _volumes(settings: Settings, facts: Facts) -> list[dict[str, Any]]:
+    """The release, read-only; a missing one is an error and no empty folder."""
+    release: dict[str, Any] = {
+        "type": "bind",
+        "source": f"{settings.compose.store}/releases/{facts.release}",
+        "target": str(settings.mount_path),
+        "read_only": True,
+        "bind": {"create_host_path": False},
+    }
+    folders = (SCRATCH_PATH, *settings.onyx.writable)
+    limit = bytes_of(settings.scratch_size)
+    return [release, *({"type": "tmpfs", "target": str(one), "tmpfs": _open_to_all(limit)} for one in folders)]
+
+
+def _open_to_all(limit: int) -> dict[str, int]:
+    return {"size": limit, "mode": 0o1777}
+
+
+def _health(path: str, port: int) -> dict[str, Any]:
+    """Asked with the image's own Python: it has no curl."""
+    ask = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}{path}', timeout=5)"
+    return {
+        "test": ["CMD", "python", "-c", ask],
+        "interval": "30s",
+        "timeout": "10s",
+        "retries": 3,
+        "start_period": "120s",
+    }
+
+
+def _resources(wanted: Resources) -> dict[str, Any]:
+    """Reservations and limits, in Compose's units."""
+    limits = _amounts(wanted.cpu_limit, wanted.memory_limit)
+    return {"reservations": _amounts(None, wanted.memory)} | ({"limits": limits} if limits else {})
+
+
+def _amounts(cpu: Quantity | None, memory: Quantity | None) -> dict[str, str]:
+    result = {}
+    if cpu is not None:
+        result["cpus"] = str(parts.cpus(cpu))
+    if memory is not None:
+        result["memory"] = f"{bytes_of(memory)}b"
+    return result

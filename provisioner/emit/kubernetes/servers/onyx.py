@@ -1,0 +1,87 @@
+"""Onyx's two model servers: one answers queries, the other embeds documents in bulk and never delays the first."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.mount import mount
+from provisioner.emit.kubernetes.objects import Object, metadata, resources, selector
+from provisioner.emit.kubernetes.servers import parts
+from provisioner.emit.kubernetes.servers.settings import Inference, Member, OnyxSettings
+from provisioner.emit.kubernetes.settings import Settings
+from provisioner.emit.kubernetes.targets import Separate, Target
+from provisioner.model import Layout
+
+LAYOUTS = (Layout.HUB, Layout.HUGGINGFACE, Layout.SENTENCE_TRANSFORMERS)
+PORT_NAME = "modelserver"
+
+
+def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
+    """ConfigMap of hosts and ports, and a Service and a Deployment of each server.
+
+    Raises InvalidInput when the lock has nothing for them, or the target too few claims.
+    """
+    onyx = settings.onyx
+    parts.require_layout(facts, LAYOUTS, "onyx")
+    parts.required_image(onyx, "onyx")
+    claims = parts.claims(target, 2)
+    result = [_config_map(settings)]
+    for member, claim in zip((onyx.inference, onyx.indexing), claims, strict=True):
+        result.append(parts.service(settings, member.name, onyx.port, PORT_NAME))
+        result.append(_deployment(settings, member, facts, claim, shared=not isinstance(target, Separate)))
+        if member.replicas > 1:
+            match = selector(settings, member.name)
+            result.append(parts.disruption_budget(settings, member.name, match, maxUnavailable=1))
+    return result
+
+
+def hosts(onyx: OnyxSettings, inference: str, indexing: str) -> dict[str, str]:
+    """What Onyx's API server and background workers read to find both."""
+    port = str(onyx.port)
+    return {
+        "MODEL_SERVER_HOST": inference,
+        "MODEL_SERVER_PORT": port,
+        "INDEXING_MODEL_SERVER_HOST": indexing,
+        "INDEXING_MODEL_SERVER_PORT": port,
+    }
+
+
+def own_environment(onyx: OnyxSettings, member: Member) -> dict[str, str]:
+    """What makes one image the one server or the other."""
+    role = {} if isinstance(member, Inference) else {"INDEXING_ONLY": "True"}
+    return role | {"MODEL_SERVER_PORT": str(onyx.port)}
+
+
+def command(onyx: OnyxSettings) -> tuple[str, ...]:
+    """What starts the server."""
+    uvicorn = ("uvicorn", "model_server.main:app", "--host", "0.0.0.0", "--port", str(onyx.port))
+    return onyx.command or uvicorn
+
+
+def _config_map(settings: Settings) -> Object:
+    onyx = settings.onyx
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(settings, onyx.config_map, "onyx-model-servers"),
+        "data": hosts(onyx, onyx.inference.name, onyx.indexing.name),
+    }
+
+
+def _deployment(settings: Settings, member: Member, facts: Facts, claim: str, *, shared: bool) -> Object:
+    onyx = replace(settings.onyx, command=command(settings.onyx), env=dict(settings.onyx.env) | dict(member.env))
+    seen = mount(settings, facts, claim)
+    one = parts.container(
+        settings,
+        "model-server",
+        onyx,
+        resources(member.resources),
+        seen,
+        own_environment(onyx, member) | seen.environment,
+        ports=[{"name": PORT_NAME, "containerPort": onyx.port, "protocol": "TCP"}],
+        livenessProbe=parts.http_probe(onyx.health, onyx.port, 120, 30, 10, 3),
+        readinessProbe=parts.http_probe(onyx.health, onyx.port, 60, 10, 5, 5),
+    )
+    template = parts.pod_template(settings, onyx, member.name, one, seen)
+    return parts.deployment(settings, member.name, member.replicas, template, facts.release, shared=shared)

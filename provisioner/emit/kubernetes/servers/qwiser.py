@@ -1,0 +1,62 @@
+"""QWiser's embeddings workers."""
+
+from __future__ import annotations
+
+from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.mount import mount
+from provisioner.emit.kubernetes.objects import Object, selector
+from provisioner.emit.kubernetes.servers import parts
+from provisioner.emit.kubernetes.settings import Settings
+from provisioner.emit.kubernetes.targets import Separate, Target
+from provisioner.model import Layout
+
+LAYOUTS = (Layout.FASTEMBED, Layout.HUB)
+
+
+def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
+    """A Deployment of each worker; a Service too where it has a port.
+
+    Raises InvalidInput when the image is not set, the lock has nothing for them, or the target too few claims.
+    """
+    qwiser = settings.qwiser
+    parts.require_layout(facts, LAYOUTS, "qwiser")
+    parts.required_image(qwiser, "qwiser")
+    claims = parts.claims(target, len(qwiser.workers))
+    result: list[Object] = []
+    for name, claim in zip(qwiser.workers, claims, strict=True):
+        if qwiser.port is not None:
+            result.append(parts.service(settings, name, qwiser.port, "http"))
+        result.append(_deployment(settings, name, facts, claim, shared=not isinstance(target, Separate)))
+        if qwiser.replicas > 1:
+            result.append(parts.disruption_budget(settings, name, selector(settings, name), maxUnavailable=1))
+    return result
+
+
+def _deployment(settings: Settings, name: str, facts: Facts, claim: str, *, shared: bool) -> Object:
+    qwiser = settings.qwiser
+    seen = mount(settings, facts, claim, str(qwiser.path))
+    one = parts.container(
+        settings,
+        "embeddings-worker",
+        qwiser,
+        parts.gpu_resources(qwiser.resources, qwiser.gpus),
+        seen,
+        seen.environment,
+        **_probes(settings),
+    )
+    template = parts.pod_template(settings, qwiser, name, one, seen)
+    return parts.deployment(settings, name, qwiser.replicas, template, facts.release, shared=shared)
+
+
+def _probes(settings: Settings) -> dict[str, object]:
+    """Ports and probes of a worker that answers HTTP; one that only reads a queue has none."""
+    port, health = settings.qwiser.port, settings.qwiser.health
+    if port is None:
+        return {}
+    ports: dict[str, object] = {"ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}]}
+    if health is None:
+        return ports
+    return ports | {
+        "livenessProbe": parts.http_probe(health, port, 120, 30, 10, 3),
+        "readinessProbe": parts.http_probe(health, port, 10, 10, 5, 5),
+    }

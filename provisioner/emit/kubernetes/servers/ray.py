@@ -1,0 +1,154 @@
+"""RAG8s' embedder and reranker on KubeRay: a RayService and what stands around it.
+
+What KubeRay adds to these pods, and when, was read from its source:
+https://github.com/ray-project/kuberay/blob/v1.7.0/ray-operator/controllers/ray/common/pod.go
+"""
+
+from __future__ import annotations
+
+import math
+
+from msgspec.structs import replace
+
+from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.mount import Mount, mount
+from provisioner.emit.kubernetes.names import Quantity
+from provisioner.emit.kubernetes.objects import (
+    RELEASE,
+    Object,
+    container_security,
+    metadata,
+    pod_labels,
+    resources,
+    selector,
+)
+from provisioner.emit.kubernetes.resources import Resources
+from provisioner.emit.kubernetes.servers import parts, ray_around
+from provisioner.emit.kubernetes.servers.onnx import models
+from provisioner.emit.kubernetes.settings import Settings
+from provisioner.emit.kubernetes.targets import Target
+from provisioner.emit.yaml import text
+from provisioner.errors import InvalidInput
+from provisioner.model import Layout
+
+PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": ray_around.METRICS, "serve": 8000}
+LOGS = "ray-logs"  # KubeRay's own name for it, so that its autoscaler gets the same volume
+
+
+def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
+    """The head's ServiceAccount, the RayService, and disruption budget, metrics and rights where they are wanted.
+
+    Raises InvalidInput when the image is not set, the lock has nothing for it, or one node alone mounts the claim.
+    """
+    ray = settings.ray
+    parts.require_layout(facts, (Layout.HUB, Layout.HUGGINGFACE), "rag8s")
+    parts.required_image(ray, "ray")
+    parts.require_shared(target, "Head and workers")
+    if ray.max_workers < ray.workers:
+        raise InvalidInput(
+            f"ray.max_workers is {ray.max_workers} and ray.workers is {ray.workers}.",
+            hint="Make them equal for a fixed number of workers.",
+        )
+    claim = parts.claims(target, 1)[0]
+    sized = replace(settings, scratch_size=ray.tmp_size)
+    seen = mount(sized, facts, claim)
+    return [*ray_around.before(settings), _service(settings, facts, seen), *ray_around.after(settings)]
+
+
+def _service(settings: Settings, facts: Facts, seen: Mount) -> Object:
+    ray = settings.ray
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": metadata(settings, ray.name, ray.name, annotations={RELEASE: facts.release}),
+        "spec": {
+            "serveConfigV2": _serve_config(ray.name, ray.import_path),
+            "excludeHeadPodFromServeSvc": True,
+            "rayClusterConfig": _cluster(settings, facts, seen),
+        },
+    }
+
+
+def _serve_config(name: str, import_path: str) -> str:
+    """A text, since KubeRay hands it to Serve as it is."""
+    application = {"name": name, "import_path": import_path, "route_prefix": "/"}
+    return text({"proxy_location": "EveryNode", "applications": [application]})
+
+
+def _cluster(settings: Settings, facts: Facts, seen: Mount) -> Object:
+    ray = settings.ray
+    autoscaled = ray_around.autoscaled(ray)
+    cluster: Object = {"rayVersion": str(ray.version), "enableInTreeAutoscaling": autoscaled}
+    if autoscaled:
+        cluster["autoscalerOptions"] = _autoscaler()
+    head = _template(settings, facts, seen, "ray-head", ray.head)
+    head["spec"] |= ray_around.account(settings, token=autoscaled)
+    worker = _template(settings, facts, seen, "ray-worker", ray.worker)
+    worker["spec"] |= {"affinity": _apart(settings), "terminationGracePeriodSeconds": ray.grace}
+    return cluster | {
+        # No CPU of the head is for replicas: it is the one pod that must not run out of memory.
+        "headGroupSpec": {"rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"}, "template": head},
+        "workerGroupSpecs": [
+            {
+                "groupName": "workers",
+                "replicas": ray.workers,
+                "minReplicas": ray.workers,
+                "maxReplicas": ray.max_workers,
+                "rayStartParams": {},
+                "template": worker,
+            }
+        ],
+    }
+
+
+def _autoscaler() -> Object:
+    """Confinement of the container that KubeRay adds to the head."""
+    asked = Resources(Quantity("500m"), Quantity("512Mi"), Quantity("500m"), Quantity("512Mi"))
+    folders = [{"name": name, "value": "/tmp/ray"} for name in ("HOME", "TMPDIR")]
+    return {"resources": resources(asked), "securityContext": container_security(), "env": folders}
+
+
+def _template(settings: Settings, facts: Facts, seen: Mount, name: str, wanted: Resources) -> Object:
+    ray = settings.ray
+    one = parts.container(
+        settings,
+        name,
+        replace(ray, secrets=dict(ray.secrets) | ({"HF_TOKEN": ray.hf_token} if ray.hf_token else {})),
+        resources(wanted),
+        seen,
+        seen.environment | models(settings, facts, seen) | _threads(ray.worker.cpu),
+        **_ports_and_probes(settings, name),
+    )
+    one["volumeMounts"].append({"name": LOGS, "mountPath": "/tmp/ray"})
+    template = parts.pod_template(settings, ray, ray.name, one, seen)
+    template["metadata"]["labels"] = pod_labels(settings, ray.name)
+    template["metadata"]["annotations"] |= ray_around.SCRAPED
+    template["spec"]["volumes"].append({"name": LOGS, "emptyDir": {"sizeLimit": str(ray.tmp_size)}})
+    return template
+
+
+def _ports_and_probes(settings: Settings, name: str) -> dict[str, object]:
+    """Only a worker waits for the application.
+
+    KubeRay hands the application to Serve once the head is ready, so a head that waited for it would wait for ever.
+    What is left out, KubeRay fills in: it asks the head's GCS and every raylet.
+    """
+    wanted = PORTS if name == "ray-head" else {key: PORTS[key] for key in ("metrics", "serve")}
+    ports = [{"name": key, "containerPort": port, "protocol": "TCP"} for key, port in wanted.items()]
+    if name == "ray-head":
+        return {"ports": ports}
+    return {"ports": ports, "readinessProbe": parts.http_probe(settings.ray.health, PORTS["serve"], 10, 5, 5, 1)}
+
+
+def _threads(cpu: Quantity) -> dict[str, str]:
+    """As many threads as the CPU that was asked for, and at least one: more only take turns on it."""
+    count = str(max(math.ceil(parts.cpus(cpu)), 1))
+    names = ("EMBEDDER_OMP_NUM_THREADS", "RERANKER_OMP_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    return dict.fromkeys(names, count)
+
+
+def _apart(settings: Settings) -> Object:
+    match = selector(settings, settings.ray.name) | ray_around.WORKERS
+    term = {"topologyKey": parts.NODE, "labelSelector": {"matchLabels": match}}
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}

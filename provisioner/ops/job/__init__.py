@@ -1,0 +1,1 @@
+"""The mirror Job in a cluster: applied, followed, and its trouble named."""

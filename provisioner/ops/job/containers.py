@@ -1,0 +1,132 @@
+"""Trouble with a Job's containers: those that do not start and those that ended. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.ops.job.objects import End, Object, disruption, main_container, name, waiting
+from provisioner.ops.job.trouble import Scene, Trouble, quoted, subject
+
+_PULL = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ErrImageInspect", "ImageInspectError")
+_CREATE = ("CreateContainerError", "RunContainerError", "StartError", "CreateContainerConfigError")
+
+
+def not_starting(scene: Scene, pod: Object) -> Iterator[Trouble]:
+    """Why a container of a placed pod does not start."""
+    what = subject(pod)
+    for image, reason, message in waiting(pod):
+        image = image or str(pod["spec"]["containers"][0].get("image", "?"))
+        if reason in _PULL:
+            yield _pull(scene, pod, image, message)
+        elif reason == "InvalidImageName":
+            hint = "Set kubernetes.image, as REGISTRY/NAME@sha256:DIGEST."
+            yield Trouble(
+                "image-name", what, f"The setting kubernetes.image, {image}, is no name of an image.", hint, fatal=4
+            )
+        elif reason == "ErrImageNeverPull":
+            sentence = f"The image {image} is not on the node, and pull_policy Never forbids to get it."
+            yield Trouble("image-missing", what, sentence, 'Set kubernetes.pull_policy = "IfNotPresent".', fatal=7)
+        elif reason == "CreateContainerConfigError":
+            yield Trouble(
+                "missing-secret",
+                what,
+                f"A Secret or ConfigMap that the Job names, or a key of it, is missing{quoted(message)}",
+                f"It names {_references(pod)}. Make what is missing, the pod then starts by itself.",
+            )
+        elif reason in _CREATE:
+            sentence = f"The container cannot be started ({reason}){quoted(message)}"
+            yield Trouble("container", what, sentence, "Is it an image of model-provisioner?")
+
+
+def _pull(scene: Scene, pod: Object, image: str, message: str) -> Trouble:
+    secrets = [one.get("name", "?") for one in pod["spec"].get("imagePullSecrets") or []]
+    with_ = f"with the pull secret {', '.join(secrets)}" if secrets else "without a pull secret"
+    events = scene.about(pod, "Failed")
+    why = message or (events[-1].get("message") if events else "")
+    return Trouble(
+        "image-pull",
+        subject(pod),
+        f"The image {image} cannot be pulled, {with_}{quoted(why)}",
+        "Check its name and tag, that the registry is reached from the nodes, and kubernetes.pull_secrets. "
+        "It is tried again.",
+    )
+
+
+def _references(pod: Object) -> str:
+    """The Secrets and ConfigMaps of the container's environment, each with its key."""
+    found = []
+    for variable in pod["spec"]["containers"][0].get("env") or []:
+        for kind, label in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
+            if ref := (variable.get("valueFrom") or {}).get(kind):
+                found.append(f"{label} {ref.get('name')} (key {ref.get('key')})")
+    return ", ".join(dict.fromkeys(found)) or "none in its environment"
+
+
+def ended(scene: Scene, pod: Object) -> Trouble | None:
+    """Why a pod that is done did not end well, and what to set."""
+    if (gone := disruption(pod)) is not None:
+        why = gone.get("reason") or "Evicted"
+        return Trouble(
+            "evicted",
+            subject(pod),
+            f"Pod {name(pod)} was taken away by the cluster ({why}){quoted(gone.get('message'))}",
+            "What it had verified stays on the volume; the next pod goes on from there.",
+        )
+    end = End.of(pod)
+    if end is None or end.exit_code == 0:
+        return None
+    if end.reason == "OOMKilled":
+        return _memory(pod)
+    said = end.summary.get("error")
+    message = f"Pod {name(pod)} ended with exit code {end.exit_code}{quoted(said)}"
+    return Trouble(f"exit-{end.exit_code}", subject(pod), message, advice(scene, pod, end))
+
+
+def _memory(pod: Object) -> Trouble:
+    limit = (pod["spec"]["containers"][0].get("resources") or {}).get("limits", {}).get("memory", "none")
+    return Trouble(
+        "out-of-memory",
+        subject(pod),
+        f"Pod {name(pod)} was killed for memory: its limit is {limit}.",
+        "Set kubernetes.job.resources.memory_limit higher; pages not yet written to NFS count too. "
+        "Running it again continues.",
+    )
+
+
+def advice(scene: Scene, pod: Object, end: End) -> str:
+    """What to do about an exit code of ours, in a pod."""
+    own = str(end.summary.get("hint") or "")
+    if end.exit_code == 8:
+        return f"{own} {identity(scene, pod)}".strip()
+    if end.exit_code == 5:
+        reach = "Does a NetworkPolicy, a proxy or DNS keep the pod from it? kubectl get networkpolicy shows them."
+        return f"{own} {reach}".strip()
+    if end.exit_code == 6:
+        return f"{own} In the pod credentials come from kubernetes.job.secrets: {_references(pod)}.".strip()
+    if 3 <= end.exit_code <= 7:
+        return own
+    return own or f"Its log: provision job logs; kubectl logs {name(pod)} -c {main_container(pod)}."
+
+
+def identity(scene: Scene, pod: Object) -> str:
+    """Who the pod was on the volume, and which setting changes it."""
+    context = pod["spec"].get("securityContext") or {}
+    words = (("uid", "runAsUser"), ("group", "runAsGroup"), ("fsGroup", "fsGroup"))
+    who = ", ".join(f"{word} {context[key]}" for word, key in words if key in context)
+    ranges = _openshift(scene)
+    if ranges:
+        first = ranges.partition("/")[0].partition(",")[0]
+        return (
+            f"If it is about permissions: the pod ran as {who or 'the uid that OpenShift chose'}, and the "
+            f"namespace's groups are {ranges}: make the volume's folder writable for group {first}."
+        )
+    return (
+        f"If it is about permissions: the pod ran as {who or 'the uid of the image'}; set kubernetes.fs_group to the "
+        "group that owns the volume's folder. On NFS and SMB fsGroup does nothing: there set kubernetes.user and group "
+        "to the owner, or the mount's uid and gid."
+    )
+
+
+def _openshift(scene: Scene) -> str:
+    annotations = (scene.namespace.get("metadata") or {}).get("annotations") or {}
+    return str(annotations.get("openshift.io/sa.scc.supplemental-groups", ""))

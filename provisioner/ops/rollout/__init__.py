@@ -1,0 +1,1 @@
+"""Workloads of a cluster from one release to another, and back."""

@@ -1,0 +1,297 @@
+"""What pods need of the commands: a part of the work, a second look, waiting, and a line for whoever started them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.faults import FaultyHub
+from tests.support.faults_process import Done, environment, provision, start
+from tests.support.locks import MemorySource, document, small, snapshot, tree, write
+from tests.support.stores import DirectoryBackend, transfer
+
+MADE = small()
+RELEASE = tree(MADE).release_id
+BYTES = tree(MADE).size
+FILES = len(tree(MADE).entries)
+WEIGHTS = snapshot(MADE, "model.safetensors")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a lock."""
+    write(tmp_path, MADE)
+    return tmp_path
+
+
+@pytest.fixture
+def hub() -> Iterator[FaultyHub]:
+    with FaultyHub(MADE) as hub:
+        yield hub
+
+
+@pytest.fixture
+def backend(place: Path) -> DirectoryBackend:
+    """A store with the release, not active."""
+    made = DirectoryBackend(place / "store")
+    transfer(document(MADE), made.open(), MemorySource(MADE))
+    return made
+
+
+def mirror(place: Path, *more: object, hub: FaultyHub | None = None, **variables: str) -> Done:
+    endpoint = ("--endpoint", hub.url if hub else "http://127.0.0.1:9")
+    return provision("mirror", "--to", place / "store", "--from", "hub", *endpoint, *more, cwd=place, **variables)
+
+
+def damage(backend: DirectoryBackend) -> None:
+    """Another byte in the weights; the size stays."""
+    backend.overwrite(RELEASE, WEIGHTS, b"\xff" + MADE.content["model.safetensors"][1:])
+
+
+# mirror --shard
+
+
+@pytest.mark.parametrize(
+    "shard", ["", "1", "1/", "/4", "4/4", "-1/4", "1/0", "0/1001", "a/b", "٣/4", "1/4/2", "$(X)/4"]
+)
+def test_a_shard_is_a_number_of_how_many(place: Path, shard: str) -> None:
+    done = mirror(place, "--shard", shard)
+    assert done.code == 2
+    assert "--shard" in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("to", ["s3://models/llm", "minio://127.0.0.1:9/models", "azurefiles://account/share"])
+def test_shards_are_for_mounted_volumes(place: Path, to: str) -> None:
+    done = provision("mirror", "--to", to, "--shard", "0/2", cwd=place)
+    assert (done.code, "cannot be filled by shards" in done.err) == (2, True)
+
+
+def test_shards_do_not_repair(place: Path) -> None:
+    done = mirror(place, "--shard", "0/2", "--repair")
+    assert (done.code, "--repair" in done.err) == (2, True)
+
+
+def test_a_dry_run_of_a_shard_shows_its_part_and_writes_nothing(place: Path, hub: FaultyHub) -> None:
+    plans = [mirror(place, "--shard", f"{index}/2", "--dry-run", "--json", hub=hub).json for index in range(2)]
+    assert sum(plan["files_to_move"] for plan in plans) == 3
+    assert sum(plan["bytes_to_move"] for plan in plans) == sum(map(len, MADE.content.values()))
+    assert [plan["shard"] for plan in plans] == [{"index": index, "count": 2} for index in range(2)]
+    assert not (place / "store").exists()
+    assert mirror(place, "--shard", "1/2", hub=hub).code == 0
+    again = mirror(place, "--shard", "1/2", "--dry-run", hub=hub)
+    assert "holds its part" in again.out
+    assert (
+        mirror(place, "--shard", "1/2", "--dry-run", "--json", hub=hub).json["empty"] is False
+    )  # nothing is published
+
+
+def test_the_only_shard_is_an_ordinary_mirror(place: Path, hub: FaultyHub) -> None:
+    done = mirror(place, "--shard", "0/1", "--json", hub=hub)
+    assert (done.json["changed"], done.json["resumed"], "shard" in done.json) == (True, 0, False)
+
+
+def test_with_the_release_there_every_shard_has_nothing_to_do_and_number_0_activates(
+    place: Path, backend: DirectoryBackend
+) -> None:
+    for index in (1, 0):
+        done = mirror(place, "--shard", f"{index}/2", "--verify", "full")  # its Hub does not answer
+        assert (done.code, done.out.startswith("Nothing to do")) == (0, True), done.err
+        assert backend.open().active() == (None if index else RELEASE)
+
+
+# mirror --verify, fetch --verify
+
+
+@pytest.mark.parametrize(("mode", "evidence"), [("recorded", "recorded"), ("full", "rehashed")])
+def test_what_was_mirrored_is_read_again(place: Path, hub: FaultyHub, mode: str, evidence: str) -> None:
+    done = mirror(place, "--verify", mode, "--json", hub=hub)
+    assert done.code == 0, done.err
+    verify = done.json["verify"]
+    assert (verify["ok"], verify["evidence"], verify["files"], verify["bytes"]) == (True, evidence, FILES, BYTES)
+    alone = provision("verify", "--at", place / "store", "--json", cwd=place).json
+    assert set(verify) == set(alone)
+    shown = mirror(place, "--verify", mode)
+    assert "Nothing to do" in shown.out and f"OK  {RELEASE}" in shown.out
+    fetched = provision("fetch", "--store", place / "store", "--verify", mode, "--json", cwd=place)
+    assert fetched.json["verify"]["evidence"] == evidence
+
+
+def test_a_release_that_fails_is_not_activated(place: Path, backend: DirectoryBackend) -> None:
+    damage(backend)
+    done = mirror(place, "--verify", "full", "--json")
+    assert done.code == 3
+    assert [one["path"] for one in done.json["verify"]["findings"]] == [WEIGHTS]
+    assert (done.json["verify"]["ok"], done.json["active"]) == (False, False)
+    assert backend.open().active() is None
+    shown = mirror(place, "--verify", "full")
+    assert (shown.code, "FAILED" in shown.out, WEIGHTS in shown.out) == (3, True, True)
+    assert backend.open().active() is None
+    assert mirror(place, "--verify", "recorded").code == 0  # which does not read the bytes
+    assert backend.open().active() == RELEASE
+
+
+# verify --wait
+
+
+def wait(place: Path, seconds: int, *more: object) -> Done:
+    return provision("verify", "--at", place / "store", "--wait", seconds, *more, cwd=place)
+
+
+@pytest.mark.parametrize("more", [(), ("--release", RELEASE)], ids=["lock", "release"])
+def test_a_release_that_does_not_come_is_not_found(place: Path, more: tuple[str, ...]) -> None:
+    for seconds in (0, 1):
+        done = wait(place, seconds, *more)
+        assert (done.code, done.out) == (7, "")
+        assert f"release {RELEASE} within {seconds} s" in done.err
+
+
+def test_another_release_is_not_what_was_waited_for(place: Path) -> None:
+    other = small(tokenizer=b"other")
+    made = DirectoryBackend(place / "store")
+    made.open().activate(transfer(document(other), made.open(), MemorySource(other)).report.release)
+    assert wait(place, 0).code == 7
+    (place / "models.lock").unlink()
+    assert wait(place, 0).code == 0  # any active one
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_it_is_verified_as_soon_as_it_is_there(place: Path, lock: bool) -> None:
+    if not lock:
+        (place / "models.lock").unlink()
+    log = place / "err"
+    waiting = start("verify", "--at", place / "store", "--wait", 60, cwd=place, stderr=log)
+    while "Waiting for" not in log.read_text():
+        assert waiting.poll() is None
+        time.sleep(0.02)
+    made = DirectoryBackend(place / "store")
+    transfer(document(MADE), made.open(), MemorySource(MADE))
+    made.open().activate(RELEASE)
+    assert waiting.wait(30) == 0, log.read_text()
+
+
+def test_what_came_is_really_verified(place: Path, backend: DirectoryBackend) -> None:
+    damage(backend)
+    done = wait(place, 30, "--json")
+    assert (done.code, len(done.json["findings"])) == (3, 1)
+
+
+def test_a_volume_that_is_not_mounted_yet_is_waited_for(place: Path) -> None:
+    done = provision("verify", "--at", "pvc", "--wait", 0, cwd=place, PROVISION_PVC_DIR=str(place / "absent"))
+    assert (done.code, f"pvc has not got release {RELEASE}" in done.err) == (7, True)
+
+
+# PROVISION_SUMMARY
+
+
+def summary(path: Path) -> dict[str, Any]:
+    text = path.read_bytes()
+    assert len(text) <= 4096 and text.count(b"\n") == 1
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_the_line_of_a_mirror(place: Path, hub: FaultyHub) -> None:
+    path = place / "log"
+    path.write_text("x" * 10_000)
+    inode = path.stat().st_ino
+    done = mirror(place, "--verify", "recorded", hub=hub, PROVISION_SUMMARY=str(path))
+    assert done.code == 0, done.err
+    found = summary(path)
+    assert found.pop("seconds") > 0
+    assert found == {
+        "command": "mirror",
+        "exit_code": 0,
+        "store": str(place / "store"),
+        "release": RELEASE,
+        "files": FILES,
+        "bytes": BYTES,
+        "moved": sum(map(len, MADE.content.values())),
+        "shared": 0,
+        "resumed": 0,
+        "changed": True,
+        "verify": {"ok": True, "evidence": "recorded", "findings": 0},
+    }
+    assert path.stat().st_ino == inode  # a mounted file's place cannot be taken
+
+
+def test_the_line_of_a_verify_that_fails(place: Path, backend: DirectoryBackend) -> None:
+    damage(backend)
+    path = place / "log"
+    assert provision("verify", "--at", backend.root, cwd=place, PROVISION_SUMMARY=str(path)).code == 3
+    found = summary(path)
+    assert (found["command"], found["exit_code"], found["release"], found["retryable"]) == ("verify", 3, RELEASE, False)
+    assert "1 finding" in found["error"] and "--repair" in found["hint"]
+    assert (found["verify"]["ok"], found["verify"]["findings"]) == (False, 1)
+    (first,) = found["verify"]["first"]
+    assert (first["kind"], first["path"]) == ("digest", WEIGHTS)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_line_of_a_failure(place: Path, as_json: bool) -> None:
+    path = place / "log"
+    flags = ("--json",) if as_json else ()
+    done = provision("verify", "--at", place / "store", *flags, cwd=place, PROVISION_SUMMARY=str(path))
+    found = summary(path)
+    assert (done.code, found["command"], found["exit_code"], found["retryable"]) == (7, "verify", 7, False)
+    assert found["error"] and found["error"] in done.err and found["hint"]
+
+
+def test_the_line_of_a_wrong_command_line(place: Path) -> None:
+    path = place / "log"
+    for arguments, name in ((("mirror", "--shard", "4/4", "--to", "x"), "mirror"), (("mirrror",), "")):
+        assert provision(*arguments, cwd=place, PROVISION_SUMMARY=str(path)).code == 2
+        found = summary(path)
+        assert (found["command"], found["exit_code"], bool(found["error"])) == (name, 2, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_line_of_an_interrupted_command(place: Path, hub: FaultyHub, number: signal.Signals) -> None:
+    hub.rate = 2000
+    path = place / "log"
+    arguments = ("mirror", "--to", place / "store", "--from", "hub", "--endpoint", hub.url)
+    process = start(*arguments, cwd=place, PROVISION_SUMMARY=str(path))
+    while not hub.sent():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(20) == 130
+    found = summary(path)
+    assert (found["command"], found["exit_code"], found["error"]) == ("mirror", 130, "Interrupted.")
+
+
+def test_the_line_of_a_bug_has_its_type_only(place: Path) -> None:
+    script = (
+        "import sys\n"
+        "import provisioner.ops.verify as verify\n"
+        "def broken(*_): raise LookupError('hf_secret')\n"
+        "verify.chosen_release = broken\n"
+        "from provisioner.cli.main import main\n"
+        "sys.argv = ['provision', 'verify', '--at', '/nonexistent']\n"
+        "main()\n"
+    )
+    path = place / "log"
+    variables = environment(PROVISION_SUMMARY=str(path))
+    done = subprocess.run([sys.executable, "-c", script], cwd=place, env=variables, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, True)
+    found = summary(path)
+    assert (found["command"], found["exit_code"], found["error"]) == ("verify", 1, "LookupError")
+    assert "hf_secret" not in path.read_text()
+
+
+def test_a_file_that_cannot_be_written_is_a_warning(place: Path, backend: DirectoryBackend) -> None:
+    os.mkdir(place / "folder")
+    for target in (place / "folder", place / "no" / "such"):
+        done = provision("verify", "--at", backend.root, cwd=place, PROVISION_SUMMARY=str(target))
+        assert done.code == 0
+        assert done.err.count("PROVISION_SUMMARY") == 1
+        done = provision("verify", "--at", backend.root, "--json", cwd=place, PROVISION_SUMMARY=str(target))
+        assert (done.code, done.json["ok"], done.events[-1]["event"]) == (0, True, "note")
