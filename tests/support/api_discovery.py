@@ -12,11 +12,14 @@ KINDS = {  # plural -> kind, group and version
     "pods": ("Pod", "v1"),
     "resourcequotas": ("ResourceQuota", "v1"),
     "jobs": ("Job", "batch/v1"),
+    "daemonsets": ("DaemonSet", "apps/v1"),
+    "deployments": ("Deployment", "apps/v1"),
+    "statefulsets": ("StatefulSet", "apps/v1"),
     "networkpolicies": ("NetworkPolicy", "networking.k8s.io/v1"),
     "storageclasses": ("StorageClass", "storage.k8s.io/v1"),
 }
 _CLUSTER = ("namespaces", "storageclasses")
-GROUPS = ("/api/v1/", "/apis/batch/v1/", "/apis/networking.k8s.io/v1/", "/apis/storage.k8s.io/v1/")
+GROUPS = tuple(f"/api{'s' if '/' in one else ''}/{one}/" for one in sorted({group for _, group in KINDS.values()}))
 _VERBS = ["delete", "get", "list", "patch"]
 
 

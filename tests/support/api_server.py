@@ -178,6 +178,15 @@ class ApiServer:
             made["status"] = {}
         return (201 if there is None else 200), self.put(plural, namespace, name, made)
 
+    def replace(self, plural: str, namespace: str, name: str, body: Object) -> Object:
+        there = self.get(plural, namespace, name)
+        if body["metadata"].get("resourceVersion") != there["metadata"]["resourceVersion"]:
+            raise Refusal(
+                409, "Conflict", "the object has been modified; please apply your changes to the latest version"
+            )
+        generation = int(there["metadata"].get("generation", 1)) + (body["spec"] != there["spec"])
+        return self.put(plural, namespace, name, body | {"metadata": body["metadata"] | {"generation": generation}})
+
     def list(self, plural: str, namespace: str, query: dict[str, str]) -> Object:
         found = [one for (kind, space, _), one in self.objects.items() if (kind, space) == (plural, namespace)]
         found = [one for one in found if _matches(one, query)]
@@ -263,7 +272,7 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._handle()
 
-        do_PATCH = do_DELETE = do_POST = do_GET
+        do_PATCH = do_DELETE = do_POST = do_PUT = do_GET
 
         def _handle(self) -> None:
             parts = urlsplit(self.path)
@@ -308,6 +317,8 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
                 if self.headers.get("Content-Type") != "application/apply-patch+yaml":
                     raise Refusal(415, "UnsupportedMediaType", "only server-side apply")
                 return api.apply(at.plural, at.namespace, at.name, query, YAML(typ="safe", pure=True).load(body))
+            if self.command == "PUT":
+                return 200, api.replace(at.plural, at.namespace, at.name, json.loads(body))
             if self.command == "DELETE":
                 return 200, api.delete(at.plural, at.namespace, at.name, query)
             if at.name:

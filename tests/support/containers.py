@@ -1,8 +1,8 @@
 """The image, built by buildah and run by podman, without a daemon.
 
-The base is what PROVISION_TEST_IMAGE_BASE names (and PROVISION_TEST_IMAGE_BUILD_BASE where that one has no pip), or a Debian
-of this machine's release made by debootstrap. What the engine needs on a machine without cgroups and limits of its own is
-done in a mount namespace and a runtime wrapper, so nothing is changed outside.
+The base is what PROVISION_TEST_IMAGE_BASE names (and PROVISION_TEST_IMAGE_BUILD_BASE where that one has no pip), or a
+Debian made by debootstrap. What the engine needs on a machine without cgroups and limits of its own is done in a mount
+namespace and a runtime wrapper, so nothing is changed outside.
 """
 
 from __future__ import annotations

@@ -47,11 +47,15 @@ class Site:
         self.kubeconfig = self.api.kubeconfig(self.folder)
 
     def start(self, *arguments: object) -> Running:
+        return self.launch("job", *arguments)
+
+    def launch(self, *arguments: object) -> Running:
+        """Any command."""
         place = Path(tempfile.mkdtemp(dir=self.folder))
         out, err = place / "out", place / "err"
         with out.open("wb") as to, err.open("wb") as errors:
             process = subprocess.Popen(
-                command("job", *arguments),
+                command(*arguments),
                 cwd=self.folder,
                 env=environment(KUBECONFIG=str(self.kubeconfig)),
                 stdin=subprocess.DEVNULL,

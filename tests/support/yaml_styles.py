@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,11 +17,14 @@ class Hand:
 
     Attributes:
         flow: how many of eight collections are written in flow style.
+        bare: keys whose values have no comments inside.
         comments: what was put beside the values, each once.
     """
 
     draw: Draw
     flow: int = 1
+    bare: frozenset[str] = frozenset()
+    silent: bool = False
     comments: list[str] = field(default_factory=list)
 
     def document(self, value: Any) -> str:
@@ -32,7 +35,7 @@ class Hand:
         return self.draw(st.integers(0, 7)) < of_eight
 
     def _comment(self, lead: str) -> str:
-        if not self._chance(1):
+        if self.silent or not self._chance(1):
             return ""
         self.comments.append(f'# note {len(self.comments)}: it\'s "so" [{{')
         return lead + self.comments[-1]
@@ -53,7 +56,8 @@ class Hand:
         if not self._in_block(value):
             return [head + self._inline(value) + self._comment("  ")]
         offset = self.draw(st.sampled_from((0, 2, 2, 4))) if isinstance(value, list) else self.draw(st.integers(1, 4))
-        return [head + self._comment(" "), *(" " * offset + line if line else "" for line in self._block(value))]
+        hand = replace(self, silent=True) if key in self.bare else self
+        return [head + hand._comment(" "), *(" " * offset + line if line else "" for line in hand._block(value))]
 
     def _item(self, value: Any) -> list[str]:
         if not self._in_block(value):
