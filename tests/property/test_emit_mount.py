@@ -99,14 +99,15 @@ def files(draw: st.DrawFn, wanted: st.SearchStrategy[Object]) -> tuple[str, list
     """A text, the comments in it, and which of its documents is the workload."""
     if draw(st.integers(0, 9)) == 0:
         return json.dumps(draw(wanted), indent=draw(st.sampled_from([None, 2]))), [], 0
-    hand = Hand(draw, draw(st.sampled_from([0, 1, 1, 7])))
+    hand = Hand(draw, draw(st.sampled_from([0, 1, 1, 7])), frozenset(["valueFrom"]))
     other = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "app"}, "spec": {"ports": [{"port": 1}]}}
     texts = [hand.document(one) for one in (other, draw(wanted), other)]
     index = draw(st.sampled_from([0, 1]))
     text = "---\n".join(texts[1 - index :])
     if draw(st.booleans()):
         text = text.rstrip("\n")
-    return text.replace("\n", draw(st.sampled_from(["\n", "\n", "\r\n"]))), hand.comments, index
+    comments = [one for one in hand.comments if one in text]
+    return text.replace("\n", draw(st.sampled_from(["\n", "\n", "\r\n"]))), comments, index
 
 
 @st.composite

@@ -25,7 +25,7 @@ BASE, BUILD_BASE = "PROVISION_TEST_IMAGE_BASE", "PROVISION_TEST_IMAGE_BUILD_BASE
 PROGRAMS = {"buildah": "buildah", "podman": "podman", "crun": "crun", "catatonit": "catatonit", "unshare": "util-linux"}
 LOCAL = "localhost/provisioner-test-base"
 SUITE = "bookworm"  # its Python is the one that the requirements are locked for
-TARGETS = {"mirror": "localhost/provisioner-test", "server": "localhost/provisioner-test-server"}
+IMAGE = "localhost/provisioner-test"
 BUILD_SECONDS = 900
 _CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -90,17 +90,17 @@ def engine(folder: Path) -> Engine:
     return Engine(runtime)
 
 
-def build(target: str, *options: str, name: str = "") -> str:
+def build(target: str) -> str:
     """Build a target of the Dockerfile; the image's name."""
-    name = name or TARGETS.get(target, f"{TARGETS['mirror']}-{target}")
+    name = f"{IMAGE}-{target}"
     base, build_base = _bases()
     arguments = {"BASE": base, "BUILD_BASE": build_base, "VERSION": __version__, "REVISION": "0" * 40}
     with tempfile.TemporaryDirectory(prefix="provisioner-build-") as folder:
         checked(
-            *("buildah", "bud", "--isolation=chroot", "--layers", f"--target={target}", f"--tag={name}"),
+            # No --layers: old ones keep a LABEL from before its argument changed.
+            *("buildah", "bud", "--isolation=chroot", f"--target={target}", f"--tag={name}"),
             *(f"--build-arg={key}={value}" for key, value in arguments.items()),
             *_secrets(Path(folder)),
-            *options,
             f"--file={REPOSITORY / 'jobs/Dockerfile'}",
             REPOSITORY,
         )

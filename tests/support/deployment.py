@@ -13,7 +13,8 @@ from tests.support.faults_process import provision
 from tests.support.hub_fixture import Made
 from tests.support.locks import snapshot, tree, write
 from tests.support.manifests import load
-from tests.support.pods import Claim, Cluster, Ended, Object, run_job
+from tests.support.pod_volumes import Claim, Cluster, Object
+from tests.support.pods import Ended, run_job
 from tests.support.stores import findings
 
 USER, FS_GROUP = 10001, 10001  # as the settings have them, unless they say something else

@@ -19,15 +19,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.pod_root import Bind, become, enter, give, unavailable
-
-Object = dict[str, Any]
+from tests.support.pod_root import Bind, become, enter, unavailable
+from tests.support.pod_volumes import CannotStart, Cluster, Object, Volumes
 
 # What the image says; contract/test_image.py holds the built one against it.
 ENTRYPOINT = ("provision",)
@@ -40,38 +38,6 @@ _NOT_FOR_US = {"image", "imagePullPolicy", "resources", "name"}  # of a containe
 _CONTAINER = {"command", "args", "env", "volumeMounts", "securityContext", "terminationMessagePolicy", *_NOT_FOR_US}
 _SECURITY = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
-
-
-class CannotStart(Exception):
-    """A kubelet would not start this container, and why."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A volume.
-
-    Attributes:
-        path: its content.
-        fs_group: whether the kubelet gives it to the pod's fsGroup, as it does for block devices and not for NFS.
-    """
-
-    path: Path
-    fs_group: bool = True
-
-
-@dataclass
-class Cluster:
-    """What a kubelet would look up for a pod."""
-
-    claims: dict[str, Claim] = field(default_factory=dict)
-    config_maps: dict[str, dict[str, str]] = field(default_factory=dict)
-    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    def apply(self, *objects: Object) -> None:
-        """Remember the ConfigMaps."""
-        for one in objects:
-            if one["kind"] == "ConfigMap":
-                self.config_maps[one["metadata"]["name"]] = one["data"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +58,7 @@ class Pod:
         self.cluster = cluster
         self.folder = folder
         self.variables = variables
-        self._volumes = {one["name"]: self._volume(one) for one in self.spec.get("volumes", [])}
+        self.volumes = Volumes(self.spec, cluster, folder)
 
     def run(self, timeout: float = 120) -> Ended:
         """Init containers one after the other, then the container; the first that fails, else the last."""
@@ -117,49 +83,6 @@ class Pod:
             yield running
         finally:
             running.kill()
-
-    def source(self, mount: Object) -> tuple[Path, bool]:
-        """What a mount shows, and whether it is read-only. Raises CannotStart."""
-        path, read_only = self._volumes[mount["name"]]
-        if sub := mount.get("subPath"):
-            path = path / sub
-            if not path.exists() and read_only:
-                raise CannotStart(f"failed to create subPath directory for {mount['name']}")
-            path.mkdir(parents=True, exist_ok=True)
-        return path, read_only or mount.get("readOnly", False)
-
-    def _volume(self, volume: Object) -> tuple[Path, bool]:
-        ((kind, source),) = ((key, value) for key, value in volume.items() if key != "name")
-        return getattr(self, f"_{kind}")(volume["name"], source)  # type: ignore[no-any-return]
-
-    def _persistentVolumeClaim(self, _name: str, source: Object) -> tuple[Path, bool]:
-        claim = self.cluster.claims[source["claimName"]]
-        read_only = source.get("readOnly", False)
-        if (group := self.spec["securityContext"].get("fsGroup")) is not None and claim.fs_group and not read_only:
-            give(claim.path, group)
-        return claim.path, read_only
-
-    def _configMap(self, name: str, source: Object) -> tuple[Path, bool]:
-        """Links to a folder of the moment, so that a kubelet can exchange all of it at once."""
-        assert set(source) <= {"name", "items"}, source
-        folder = self._empty(name, 0o755)
-        (folder / "..2026_01_01").mkdir()
-        (folder / "..data").symlink_to("..2026_01_01")
-        data = self.cluster.config_maps[source["name"]]
-        for item in source.get("items", [{"key": key, "path": key} for key in data]):
-            (folder / "..data" / item["path"]).write_text(data[item["key"]])
-            (folder / item["path"]).symlink_to(Path("..data", item["path"]))
-        return folder, True
-
-    def _emptyDir(self, name: str, source: Object) -> tuple[Path, bool]:
-        assert set(source) <= {"sizeLimit"}, source
-        return self._empty(name, 0o777), False
-
-    def _empty(self, name: str, mode: int) -> Path:
-        folder = self.folder / f"volume-{name}"
-        folder.mkdir()
-        folder.chmod(mode)
-        return folder
 
 
 @dataclass(frozen=True)
@@ -215,7 +138,7 @@ class Container:
         yield Bind(self.message, "/dev/termination-log")
         for one in self.spec.get("volumeMounts", []):
             assert set(one) <= {"name", "mountPath", "subPath", "readOnly"}, one
-            path, read_only = self.pod.source(one)
+            path, read_only = self.pod.volumes.source(one)
             yield Bind(path, one["mountPath"], read_only)
 
     def start(self) -> subprocess.Popen[str]:
@@ -278,8 +201,12 @@ class Running:
             assert self._process.poll() is None, "the container has ended"
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             root = os.readlink(f"/proc/{children[0]}/root") if children else "/"
-            if root != "/" and "setpriv" not in Path(f"/proc/{children[0]}/comm").read_text():
+            if root != "/" and _comm(children[0]) not in ("chroot", "setpriv"):
                 return int(children[0])
+
+
+def _comm(pid: str) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from provisioner.emit.kubernetes.names import EnvName
 from provisioner.emit.kubernetes.objects import Object, secret_variables, variables
 from provisioner.emit.kubernetes.pods import ENVIRONMENT, literal
 from provisioner.emit.kubernetes.settings import JobSettings
@@ -34,6 +35,16 @@ def plain(job: JobSettings, target: Target) -> dict[str, str]:
             "[kubernetes.job]", problems, hint='Name a key of a Secret: secrets.HF_TOKEN = "hf-token/token".'
         )
     return own | _server(job, target) | {str(name): value for name, value in job.env.items()}
+
+
+def exposed(env: Mapping[EnvName, str]) -> Iterator[Problem]:
+    """What may not stand in a table `env`: values that look like secrets, and what no variable can hold."""
+    for name, text in env.items():
+        named = _SECRET.fullmatch(name.upper()) and text.lower() not in _SWITCHES
+        if named or _LOGIN.search(text):
+            yield Problem(f"env.{name}", "is a secret, which belongs into a Secret")
+        elif _CONTROL.search(text):
+            yield Problem(f"env.{name}", "has a control character")
 
 
 def environment(job: JobSettings, values: Mapping[str, str]) -> list[Object]:
@@ -89,10 +100,5 @@ def _problems(job: JobSettings, own: Mapping[str, str]) -> Iterator[Problem]:
     for key, value in keys.items():
         if value and ("@" in value or _LOGIN.search(value)):
             yield Problem(key, "holds a login, which belongs into a Secret")
-    for name, text in job.env.items():
-        named = _SECRET.fullmatch(name.upper()) and text.lower() not in _SWITCHES
-        if named or _LOGIN.search(text):
-            yield Problem(f"env.{name}", "is a secret, which belongs into a Secret")
-        elif _CONTROL.search(text):
-            yield Problem(f"env.{name}", "has a control character")
+    yield from exposed(job.env)
     yield from (Problem(f"secrets.{name}", "is set already") for name in job.secrets if name in own or name in job.env)

@@ -19,10 +19,8 @@ def not_starting(scene: Scene, pod: Object) -> Iterator[Trouble]:
         if reason in _PULL:
             yield _pull(scene, pod, image, message)
         elif reason == "InvalidImageName":
-            hint = "Set kubernetes.image, as REGISTRY/NAME@sha256:DIGEST."
-            yield Trouble(
-                "image-name", what, f"The setting kubernetes.image, {image}, is no name of an image.", hint, fatal=4
-            )
+            sentence = f"The setting kubernetes.image, {image}, is no name of an image."
+            yield Trouble("image-name", what, sentence, "Write it as REGISTRY/NAME@sha256:DIGEST.", fatal=4)
         elif reason == "ErrImageNeverPull":
             sentence = f"The image {image} is not on the node, and pull_policy Never forbids to get it."
             yield Trouble("image-missing", what, sentence, 'Set kubernetes.pull_policy = "IfNotPresent".', fatal=7)
@@ -30,7 +28,7 @@ def not_starting(scene: Scene, pod: Object) -> Iterator[Trouble]:
             yield Trouble(
                 "missing-secret",
                 what,
-                f"A Secret or ConfigMap that the Job names, or a key of it, is missing{quoted(message)}",
+                f"The container is not set up, most often since a Secret, ConfigMap or key is missing{quoted(message)}",
                 f"It names {_references(pod)}. Make what is missing, the pod then starts by itself.",
             )
         elif reason in _CREATE:

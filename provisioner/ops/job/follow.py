@@ -180,7 +180,9 @@ class Follower:
                 job.trouble, job.exit_code = fatal, fatal.fatal
 
     def _say(self, job: JobRecord, trouble: Trouble) -> None:
-        if all((one.kind, one.subject) != (trouble.kind, trouble.subject) for one in job.said):
+        """Once for each object, whatever the numbers in a message become; and once for pods that suffer alike."""
+        same = (one for one in job.said if one.kind == trouble.kind)
+        if all(one.subject != trouble.subject and one.message != trouble.message for one in same):
             self._tell(trouble)
         job.said.add(trouble)
 

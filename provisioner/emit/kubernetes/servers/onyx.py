@@ -25,6 +25,7 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     onyx = settings.onyx
     parts.require_layout(facts, LAYOUTS, "onyx")
     parts.required_image(onyx, "onyx")
+    parts.refuse_secrets("onyx", onyx.env, onyx.inference.env, onyx.indexing.env)
     claims = parts.claims(target, 2)
     result = [_config_map(settings)]
     for member, claim in zip((onyx.inference, onyx.indexing), claims, strict=True):

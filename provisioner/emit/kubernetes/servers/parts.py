@@ -9,8 +9,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.job_env import exposed
 from provisioner.emit.kubernetes.mount import Mount
-from provisioner.emit.kubernetes.names import Image, Quantity
+from provisioner.emit.kubernetes.names import EnvName, Image, Quantity
 from provisioner.emit.kubernetes.objects import (
     RELEASE,
     SCRATCH,
@@ -28,7 +29,7 @@ from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers.settings import Program
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target, readers
-from provisioner.errors import InvalidInput
+from provisioner.errors import InvalidDocument, InvalidInput
 from provisioner.model import Layout
 
 GPU = "nvidia.com/gpu"
@@ -77,6 +78,14 @@ def required_image(program: Program, table: str) -> Image:
             hint=f"Give --image REGISTRY/NAME:TAG, or image in [kubernetes.{table}].",
         )
     return program.image
+
+
+def refuse_secrets(table: str, *envs: Mapping[EnvName, str]) -> None:
+    """Raises InvalidDocument for what looks like a secret in plain variables."""
+    if found := tuple(problem for env in envs for problem in exposed(env)):
+        raise InvalidDocument(
+            f"[kubernetes.{table}]", found, hint='Name a key of a Secret: secrets.API_KEY = "qwiser/api-key".'
+        )
 
 
 def user_of(settings: Settings, program: Program) -> int:

@@ -21,6 +21,7 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     qwiser = settings.qwiser
     parts.require_layout(facts, LAYOUTS, "qwiser")
     parts.required_image(qwiser, "qwiser")
+    parts.refuse_secrets("qwiser", qwiser.env)
     claims = parts.claims(target, len(qwiser.workers))
     result: list[Object] = []
     for name, claim in zip(qwiser.workers, claims, strict=True):

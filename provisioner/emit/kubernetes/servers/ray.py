@@ -21,6 +21,7 @@ from provisioner.emit.kubernetes.objects import (
     pod_labels,
     resources,
     selector,
+    variables,
 )
 from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers import parts, ray_around
@@ -32,6 +33,7 @@ from provisioner.errors import InvalidInput
 from provisioner.model import Layout
 
 PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": ray_around.METRICS, "serve": 8000}
+FOLDER = {"RAY_TMPDIR": "/tmp"}  # Ray follows TMPDIR otherwise, and its autoscaler looks into /tmp/ray
 LOGS = "ray-logs"  # KubeRay's own name for it, so that its autoscaler gets the same volume
 
 
@@ -43,6 +45,7 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     ray = settings.ray
     parts.require_layout(facts, (Layout.HUB, Layout.HUGGINGFACE), "rag8s")
     parts.required_image(ray, "ray")
+    parts.refuse_secrets("ray", ray.env)
     parts.require_shared(target, "Head and workers")
     if ray.max_workers < ray.workers:
         raise InvalidInput(
@@ -104,7 +107,7 @@ def _cluster(settings: Settings, facts: Facts, seen: Mount) -> Object:
 def _autoscaler() -> Object:
     """Confinement of the container that KubeRay adds to the head."""
     asked = Resources(Quantity("500m"), Quantity("512Mi"), Quantity("500m"), Quantity("512Mi"))
-    folders = [{"name": name, "value": "/tmp/ray"} for name in ("HOME", "TMPDIR")]
+    folders = variables({"HOME": "/tmp/ray", "TMPDIR": "/tmp/ray"} | FOLDER)
     return {"resources": resources(asked), "securityContext": container_security(), "env": folders}
 
 
@@ -116,7 +119,7 @@ def _template(settings: Settings, facts: Facts, seen: Mount, name: str, wanted: 
         replace(ray, secrets=dict(ray.secrets) | ({"HF_TOKEN": ray.hf_token} if ray.hf_token else {})),
         resources(wanted),
         seen,
-        seen.environment | models(settings, facts, seen) | _threads(ray.worker.cpu),
+        seen.environment | FOLDER | models(settings, facts, seen) | _threads(ray.worker.cpu),
         **_ports_and_probes(settings, name),
     )
     one["volumeMounts"].append({"name": LOGS, "mountPath": "/tmp/ray"})

@@ -84,7 +84,7 @@ class Program(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         image: None where only the site knows it.
-        command, args: what they replace of the image; empty leaves the image's own.
+        command, args: in the place of the image's own, unless empty.
         env: more variables, over ours.
         secrets: variables from Secrets, each one key: NAME = "secret/key".
         user: the uid, of the settings where it is None; 0 gives restricted Pod Security up.
@@ -161,7 +161,8 @@ class QwiserSettings(Program, frozen=True, forbid_unknown_fields=True):
     Attributes:
         workers: one Deployment each.
         path: where they expect the models.
-        port, health: what the probes ask; none where either is None.
+        port: of a Service, which there is none of where it is None.
+        health: what the probes ask at the port; none where either is None.
         gpus: of NVIDIA, for each pod.
     """
 
@@ -180,7 +181,7 @@ class KserveSettings(Program, frozen=True, forbid_unknown_fields=True):
     """`[kubernetes.kserve]`: a large language model under vLLM.
 
     Attributes:
-        image: of vLLM; a ServingRuntime of our own is emitted with it. None takes a runtime of the cluster.
+        image: of vLLM, for a ServingRuntime that is emitted too; a runtime of the cluster where it is None.
         name: of the InferenceService; made from the model's where it is None.
         model: ORG/NAME or NAME of the lock; the only one in the layout flat where it is None.
         format: of the model, as the cluster's runtimes call it: huggingface, or vLLM.
@@ -209,8 +210,9 @@ class RaySettings(Program, frozen=True, forbid_unknown_fields=True):
     Attributes:
         version: of Ray in the image.
         import_path: what Serve deploys from the image.
-        embedder, reranker: ORG/NAME or NAME of the lock; found by name where they are None.
-        workers, max_workers: pods; Ray's autoscaler runs where they differ.
+        embedder, reranker: ORG/NAME or NAME of the lock; told apart by their names where it is None.
+        workers: pods, at least.
+        max_workers: pods, at most; where that is more, Ray's autoscaler runs and the head gets a token of the API server.
         hf_token: one key of a Secret; with offline models nobody needs it.
         health: what makes a worker ready, on the port of Serve.
         grace: seconds from SIGTERM to the end.
