@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.utils import canonicalize_name
 
 from provisioner import __version__
 from provisioner.model import Layout
 from tests.support import pods
-from tests.support.containers import Engine, build, cannot_build, engine
+from tests.support.containers import Engine, build, cannot_build, engine, sources
 from tests.support.deployment import Deployment
 from tests.support.faults import FaultyHub
 from tests.support.hub_fixture import publish
@@ -36,13 +37,18 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def mirror(podman: Engine) -> str:
-    return build("mirror")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sources(tmp_path_factory.mktemp("sources"))
 
 
 @pytest.fixture(scope="module")
-def server(podman: Engine) -> str:
-    return build("server")
+def mirror(podman: Engine, context: Path) -> str:
+    return build("mirror", context)
+
+
+@pytest.fixture(scope="module")
+def server(podman: Engine, context: Path) -> str:
+    return build("server", context)
 
 
 @pytest.fixture(params=["mirror", "server"])
@@ -81,14 +87,16 @@ def test_nothing_in_it_installs_or_compiles(podman: Engine, built: str) -> None:
     for python in ("/opt/provision/bin/python", "$(readlink -f /opt/provision/bin/python)"):
         assert inside(podman, built, f'{python} -c "{module}"') == "[]\n"
     left = "find / -xdev -not -path '/proc/*' \\( -name 'pip-*.whl' -o -name pip -o -name ensurepip \\)"
-    assert inside(podman, built, left) == ""
+    assert inside(podman, built, left, user="0:0") == ""
 
 
 def test_nothing_of_ours_is_writable_or_hidden(podman: Engine, built: str) -> None:
     ours = "/opt /usr/share/sbom"
     assert inside(podman, built, f"find {ours} \\( -not -user 0 -o -not -group 0 -o -perm /022 \\) -not -type l") == ""
     assert inside(podman, built, f"find {ours} -not -perm -044 -not -type l") == ""
-    assert inside(podman, built, "find / -xdev -type f -writable -not -path '/proc/*' -not -path '/dev/*'") == ""
+    writable = "-perm -0002 -o -group 0 -perm -0020"
+    files = f"find / -xdev -type f -not -path '/proc/*' \\( {writable} \\)"
+    assert inside(podman, built, files, user="0:0") == "", "not by another uid of the group 0 either"
 
 
 def test_every_module_was_compiled(podman: Engine, built: str) -> None:
@@ -171,11 +179,10 @@ def play(podman: Engine, objects: list[Object], deployment: Deployment, name: st
             volume["hostPath"] = {"path": str(deployment.volume), "type": "Directory"}
     metadata = template["metadata"] | {"name": name}
     spec = template["spec"] | {"hostNetwork": True}  # the Hub is on this machine's loopback
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     maps = [one for one in objects if one["kind"] == "ConfigMap"]
     file = deployment.folder / "pod.yaml"
-    file.write_text(
-        "---\n".join(map(json.dumps, [*maps, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}]))
-    )
+    file.write_text(yaml.safe_dump_all([*maps, pod]))
     container = f"{name}-{spec['containers'][0]['name']}"
     try:
         done = podman.podman("kube", "play", "--log-driver=k8s-file", file)
@@ -234,9 +241,9 @@ def test_the_server_serves_a_store_as_a_hub(podman: Engine, server: str, open_fo
         podman.podman("rm", "--force", name)
 
 
-def test_the_same_sources_make_the_same_files(podman: Engine, mirror: str) -> None:
+def test_the_same_sources_make_the_same_files(podman: Engine, mirror: str, context: Path) -> None:
     listed = "cd {}; find . -type f -printf '%p %m %T@ ' -exec sha256sum {{}} \\; | sort"
-    again = build("mirror-files")
+    again = build("mirror-files", context)
     for first, second in (("/opt/provision", "/opt/provision"), ("/usr/share/sbom", "/opt/sbom")):
         files = inside(podman, mirror, listed.format(first))
         assert files == inside(podman, again, listed.format(second))

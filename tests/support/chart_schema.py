@@ -16,6 +16,7 @@ from provisioner.emit.kubernetes.servers.settings import ServiceName
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Claim, Target
 from provisioner.emit.yaml import dump
+from tests.support import settings_reference
 from tests.support.settings_reference import said
 
 # The patterns that each checked text has in provisioner/emit/kubernetes/names.py.
@@ -57,8 +58,8 @@ NOTES = {
     "job": "[kubernetes.job]: the mirror Job.",
     "verify": "[kubernetes.verify]: the CronJob that reads every byte at rest again.",
     "onyx": "[kubernetes.onyx]: Onyx's inference and indexing model servers.",
-    "env": "Plain variables; the endpoint and proxies of provision.toml are here too.",
-    "egress_ports": "The TCP ports that the Job's pods reach; `provision emit chart-values` computes them.",
+    "job.env": "Plain variables; the endpoint and proxies of provision.toml are here too.",
+    "job.egress_ports": "The TCP ports that the Job's pods reach; `provision emit chart-values` computes them.",
     "parts": "What is rendered. The volume of a target of the kind claim is nothing: the claim exists.",
     "target": "[targets.NAME]: kind is claim, nfs, azure-files, storage-class, rwo or s3; other keys are the kind's.",
     "release": "Computed from the lock by `provision emit chart-values`; a template cannot.",
@@ -136,11 +137,11 @@ def values_text(facts: Facts) -> str:
         "# The keys of provision.toml; docs/kubernetes.md explains them. `provision emit chart-values` prints yours."
     ]
     for key, value in data.items():
-        lines += ["", *_comment(kinds[""], key)]
+        lines += ["", *_comment(kinds[""], key, key)]
         if key in kinds and value:
             lines.append(f"{key}:")
             for name, one in value.items():
-                lines += [f"  {line}" for line in (*_comment(kinds[key], name), *_lines({name: one}))]
+                lines += [f"  {line}" for line in (*_comment(kinds[key], name, f"{key}.{name}"), *_lines({name: one}))]
         else:
             lines += _lines({key: value})
     return "\n".join(lines) + "\n"
@@ -166,8 +167,8 @@ def _lines(value: dict[str, Any]) -> list[str]:
     return dump([value]).rstrip("\n").split("\n")
 
 
-def _comment(kind: type, key: str) -> list[str]:
-    text = NOTES.get(key) or said(kind, key)
+def _comment(kind: type, key: str, place: str) -> list[str]:
+    text = NOTES.get(place) or said(kind, key) or (settings_reference.NOTES.get(key, "") if key != "resources" else "")
     return textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ") if text else []
 
 

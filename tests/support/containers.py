@@ -32,13 +32,14 @@ _CA = Path("/etc/ssl/certs/ca-certificates.crt")
 # The limits that podman asks for may be above those of this machine, and no option of its own leaves them as they are.
 _RUNTIME = """#!{python}
 import json, os, sys
-for flag in {{"--bundle", "-b"}} & set(sys.argv):
-    path = os.path.join(sys.argv[sys.argv.index(flag) + 1], "config.json")
-    with open(path) as file:
-        config = json.load(file)
-    config["process"].pop("rlimits", None)
-    with open(path, "w") as file:
-        json.dump(config, file)
+for flag, name in (("--bundle", "config.json"), ("-b", "config.json"), ("--process", ""), ("-p", "")):
+    if flag in sys.argv:
+        path = os.path.join(sys.argv[sys.argv.index(flag) + 1], name).rstrip("/")
+        with open(path) as file:
+            config = json.load(file)
+        config.get("process", config).pop("rlimits", None)
+        with open(path, "w") as file:
+            json.dump(config, file)
 os.execvp("crun", ["crun", *sys.argv[1:]])
 """
 # crun takes a hierarchy of both versions for version 2, in which there are no controllers then.
@@ -90,8 +91,8 @@ def engine(folder: Path) -> Engine:
     return Engine(runtime)
 
 
-def build(target: str) -> str:
-    """Build a target of the Dockerfile; the image's name."""
+def build(target: str, context: Path) -> str:
+    """Build a target of the Dockerfile from a copy of the repository; the image's name."""
     name = f"{IMAGE}-{target}"
     base, build_base = _bases()
     arguments = {"BASE": base, "BUILD_BASE": build_base, "VERSION": __version__, "REVISION": "0" * 40}
@@ -101,10 +102,19 @@ def build(target: str) -> str:
             *("buildah", "bud", "--isolation=chroot", f"--target={target}", f"--tag={name}"),
             *(f"--build-arg={key}={value}" for key, value in arguments.items()),
             *_secrets(Path(folder)),
-            f"--file={REPOSITORY / 'jobs/Dockerfile'}",
-            REPOSITORY,
+            f"--file={context / 'jobs/Dockerfile'}",
+            context,
         )
     return name
+
+
+def sources(folder: Path) -> Path:
+    """A copy of what is built, so that nobody changes it between two builds."""
+    for name in ("jobs", "provisioner", "requirements"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".dockerignore", "LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy2(REPOSITORY / name, folder / name)
+    return folder
 
 
 def checked(*command: object, **more: Any) -> str:

@@ -25,7 +25,8 @@ def command(to: str, settings: Settings, facts: Facts) -> None:
 
     \b
     Examples:
-      provision emit chart-values > values.yaml && helm upgrade --install models manifests/chart -n search -f values.yaml
+      provision emit chart-values > values.yaml
+      helm upgrade --install models manifests/chart -n search -f values.yaml
       provision emit chart-values --to nas --set job.completions=4
     """
     from provisioner.emit.kubernetes.chart_values import values

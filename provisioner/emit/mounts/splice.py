@@ -37,6 +37,8 @@ def rewritten(page: Page, old: Sequence[Any], new: Sequence[Any]) -> str:
         for node, before, after in zip(page.documents, old, new, strict=True)
         for edit in _changes(page, node, before, after)
     ]
+    if not edits:
+        return page.text
     text = _apply(page, sorted(edits, key=lambda edit: edit[:2]))
     try:
         if same(Page.of(page.name, text).values, new):

@@ -62,25 +62,27 @@ def _mounted(container: Table, ours: bool) -> list[str]:
 
 
 def _mounts(pod: Table, container: Table, mount: Mount, ours: bool, log: Log) -> None:
-    wanted = {str(one["mountPath"]): one for one in mount.mounts}
-    there = items(container, "volumeMounts", log.where)
+    """Each in the place of what stands at its path; the release, if there is nothing, in that of the old one."""
+    main = str(mount.mounts[0]["mountPath"])
+    left = {str(one["mountPath"]): one for one in mount.mounts}
+    names = {path: one["name"] for path, one in left.items()}
     result: list[Any] = []
+    stale_at: list[int] = []
     freed: list[str] = []
-    left = dict(wanted)
-    for one in there:
+    for one in items(container, "volumeMounts", log.where):
         path = str(one.get("mountPath", "")).rstrip("/") if isinstance(one, Mapping) else ""
-        if path in wanted:
-            if one.get("name") != wanted[path]["name"]:
+        if path in names or (path and is_below(path, main) and not _is_release(one, ours)):
+            if one.get("name") != names.get(path):
                 log.conflict(f"the volume {one.get('name')} mounted at {path}")
                 freed.append(str(one.get("name")))
             if path in left:
                 result.append(left.pop(path))
-        elif not path or not _is_release(one, ours):
-            if path and is_below(path, str(mount.mounts[0]["mountPath"])):
-                log.conflict(f"the volume {one.get('name')} mounted at {path}, below a folder that is read-only")
-                freed.append(str(one.get("name")))
-            else:
-                result.append(one)
+        elif path and _is_release(one, ours):
+            stale_at.append(len(result))
+        else:
+            result.append(one)
+    if main in left and stale_at:
+        result.insert(stale_at[0], left.pop(main))
     container["volumeMounts"] = [*result, *left.values()]
     _release_volumes(pod, freed, log)
 

@@ -212,7 +212,7 @@ class RaySettings(Program, frozen=True, forbid_unknown_fields=True):
         import_path: what Serve deploys from the image.
         embedder, reranker: ORG/NAME or NAME of the lock; told apart by their names where it is None.
         workers: pods, at least.
-        max_workers: pods, at most; where that is more, Ray's autoscaler runs and the head gets a token of the API server.
+        max_workers: pods, at most; where that is more, Ray's autoscaler runs, with a token of the API server.
         hf_token: one key of a Secret; with offline models nobody needs it.
         health: what makes a worker ready, on the port of Serve.
         grace: seconds from SIGTERM to the end.
