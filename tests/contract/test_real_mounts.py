@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.real_mounts import KINDS, VARIABLES, cannot_boot, given, run_in_guest
 
-SECONDS = 600  # about a minute on an idle machine
+SECONDS = 1500  # two or three minutes on an idle machine
 QUIET = ("-q", "--no-header", "--color=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp=/mnt/tests")
 SUITES = tuple(f"tests/contract/test_{name}.py" for name in ("store", "shares", "pods_on_shares"))
 

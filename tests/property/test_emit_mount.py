@@ -157,7 +157,7 @@ def without_ours(workload: Object, one: Mount) -> Object:
     return result
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 @given(files(workloads()), mounts())
 def test_only_ours_changes_and_only_once(file: tuple[str, list[str], int], both: tuple[Mount, Bind]) -> None:
     text, comments, index = file
@@ -185,7 +185,7 @@ def test_only_ours_changes_and_only_once(file: tuple[str, list[str], int], both:
     assert waiting == list(wanted.init)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 @given(files(workloads()), mounts(), mounts())
 def test_what_an_earlier_run_wrote_leaves_nothing(
     file: tuple[str, list[str], int], first: tuple[Mount, Bind], second: tuple[Mount, Bind]
@@ -229,7 +229,7 @@ def contested(draw: st.DrawFn) -> Object:
     return workload
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 @given(files(contested()), mounts())
 def test_what_is_somebody_elses_goes_only_when_told_to(
     file: tuple[str, list[str], int], both: tuple[Mount, Bind]
@@ -272,7 +272,7 @@ def services(draw: st.DrawFn) -> Object:
     return {"services": {"other": {"image": "y"}, "app": chosen}, "volumes": {"cache": None}}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 @given(st.data(), mounts())
 def test_compose(data: st.DataObject, both: tuple[Mount, Bind]) -> None:
     one, wanted = both

@@ -28,8 +28,7 @@ def document(settings: Settings, facts: Facts) -> dict[str, Any]:
     """
     onyx, compose = settings.onyx, settings.compose
     parts.require_layout(facts, servers.LAYOUTS, "onyx")
-    parts.required_image(onyx, "onyx")
-    parts.refuse_secrets("onyx", onyx.env, onyx.inference.env, onyx.indexing.env)
+    servers.check(settings)
     if onyx.secrets:
         raise UsageError("Compose has no Secrets of Kubernetes.", hint="Leave onyx.secrets out.")
     result: dict[str, Any] = {

@@ -42,7 +42,7 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     Raises NotFound and UsageError when the lock has no such model or several, InvalidInput for what cannot be.
     """
     kserve = settings.kserve
-    parts.refuse_secrets("kserve", kserve.env)
+    parts.check(kserve, "kserve", (MODEL_PATH, SCRATCH_PATH, "/dev/shm"))
     model = facts.model(kserve.model, Layout.FLAT)
     name = kserve.name or _name(model)
     claim = parts.claims(target, 1)[0]

@@ -6,11 +6,12 @@ from msgspec.structs import replace
 
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.mount import mount
-from provisioner.emit.kubernetes.objects import Object, metadata, resources, selector
+from provisioner.emit.kubernetes.objects import SCRATCH_PATH, Object, metadata, resources, selector
 from provisioner.emit.kubernetes.servers import parts
 from provisioner.emit.kubernetes.servers.settings import Inference, Member, OnyxSettings
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target
+from provisioner.errors import InvalidInput
 from provisioner.model import Layout
 
 LAYOUTS = (Layout.HUB, Layout.HUGGINGFACE, Layout.SENTENCE_TRANSFORMERS)
@@ -24,8 +25,7 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     """
     onyx = settings.onyx
     parts.require_layout(facts, LAYOUTS, "onyx")
-    parts.required_image(onyx, "onyx")
-    parts.refuse_secrets("onyx", onyx.env, onyx.inference.env, onyx.indexing.env)
+    check(settings)
     claims = parts.claims(target, 2)
     result = [_config_map(settings)]
     for member, claim in zip((onyx.inference, onyx.indexing), claims, strict=True):
@@ -35,6 +35,16 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
             match = selector(settings, member.name)
             result.append(parts.disruption_budget(settings, member.name, match, maxUnavailable=1))
     return result
+
+
+def check(settings: Settings) -> None:
+    """Raises InvalidInput for settings that cannot be, InvalidDocument among them."""
+    onyx = settings.onyx
+    parts.required_image(onyx, "onyx")
+    taken = (str(settings.mount_path), SCRATCH_PATH)
+    parts.check(onyx, "onyx", taken, onyx.inference.env, onyx.indexing.env)
+    if onyx.inference.name == onyx.indexing.name:
+        raise InvalidInput(f"Both Onyx servers are called {onyx.indexing.name}.", hint="Give them two names.")
 
 
 def hosts(onyx: OnyxSettings, inference: str, indexing: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -29,7 +29,7 @@ from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers.settings import Program
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target, readers
-from provisioner.errors import InvalidDocument, InvalidInput
+from provisioner.errors import InvalidDocument, InvalidInput, Problem
 from provisioner.model import Layout
 
 GPU = "nvidia.com/gpu"
@@ -80,12 +80,26 @@ def required_image(program: Program, table: str) -> Image:
     return program.image
 
 
-def refuse_secrets(table: str, *envs: Mapping[EnvName, str]) -> None:
-    """Raises InvalidDocument for what looks like a secret in plain variables."""
-    if found := tuple(problem for env in envs for problem in exposed(env)):
-        raise InvalidDocument(
-            f"[kubernetes.{table}]", found, hint='Name a key of a Secret: secrets.API_KEY = "qwiser/api-key".'
-        )
+def check(program: Program, table: str, taken: Sequence[str], *envs: Mapping[EnvName, str]) -> None:
+    """Raises InvalidDocument for secrets in the open, variables given twice, and folders where something else stands.
+
+    `taken` are the paths of other mounts, `envs` further tables of plain variables.
+    """
+    found = [problem for env in (program.env, *envs) for problem in exposed(env)]
+    twice = {name for env in (program.env, *envs) for name in env if name in program.secrets}
+    found += [Problem(f"secrets.{name}", "is in env already") for name in sorted(twice)]
+    found += [Problem("writable", f"{path} {wrong}") for path, wrong in _misplaced(program.writable, taken)]
+    if found:
+        raise InvalidDocument(f"[kubernetes.{table}]", tuple(found), hint="docs/kubernetes.md says what they are for.")
+
+
+def _misplaced(paths: Sequence[str], taken: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Mounts that the API server refuses, or that the runtime cannot make in a read-only folder."""
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            yield path, "is there twice"
+        elif any(path == other or path.startswith(f"{other}/") for other in taken):
+            yield path, "is where something else is mounted"
 
 
 def user_of(settings: Settings, program: Program) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.mount import mount
-from provisioner.emit.kubernetes.objects import Object, selector
+from provisioner.emit.kubernetes.objects import SCRATCH_PATH, Object, selector
 from provisioner.emit.kubernetes.servers import parts
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target
+from provisioner.errors import InvalidInput
 from provisioner.model import Layout
 
 LAYOUTS = (Layout.FASTEMBED, Layout.HUB)
@@ -21,7 +22,9 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     qwiser = settings.qwiser
     parts.require_layout(facts, LAYOUTS, "qwiser")
     parts.required_image(qwiser, "qwiser")
-    parts.refuse_secrets("qwiser", qwiser.env)
+    parts.check(qwiser, "qwiser", (str(qwiser.path), SCRATCH_PATH))
+    if len(set(qwiser.workers)) < len(qwiser.workers):
+        raise InvalidInput("Two QWiser workers have one name.", hint="Each name in qwiser.workers is a Deployment.")
     claims = parts.claims(target, len(qwiser.workers))
     result: list[Object] = []
     for name, claim in zip(qwiser.workers, claims, strict=True):

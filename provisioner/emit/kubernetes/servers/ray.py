@@ -15,6 +15,7 @@ from provisioner.emit.kubernetes.mount import Mount, mount
 from provisioner.emit.kubernetes.names import Quantity
 from provisioner.emit.kubernetes.objects import (
     RELEASE,
+    SCRATCH_PATH,
     Object,
     container_security,
     metadata,
@@ -45,7 +46,7 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     ray = settings.ray
     parts.require_layout(facts, (Layout.HUB, Layout.HUGGINGFACE), "rag8s")
     parts.required_image(ray, "ray")
-    parts.refuse_secrets("ray", ray.env)
+    parts.check(ray, "ray", (str(settings.mount_path), SCRATCH_PATH, "/tmp/ray", "/dev/shm"))
     parts.require_shared(target, "Head and workers")
     if ray.max_workers < ray.workers:
         raise InvalidInput(
