@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from provisioner.emit.kubernetes.facts import Facts
     from provisioner.emit.kubernetes.settings import Settings
     from provisioner.emit.kubernetes.targets import Target
-    from provisioner.ops.rollout.run import Reader, Rollout
+    from provisioner.errors import ProvisionError
+    from provisioner.ops.rollout.readers import Reader
+    from provisioner.ops.rollout.run import Rollout
     from provisioner.render.output import Output
 
 Connect = Callable[["Settings"], AbstractContextManager["Cluster"]]
@@ -90,21 +92,37 @@ def command(
     """
     from provisioner.emit.kubernetes.targets import readers as claims_of
     from provisioner.emit.kubernetes.targets import writers
-    from provisioner.ops.rollout.run import Rollout, check, readers
+    from provisioner.ops.rollout.run import Rollout
 
     target = settings.target(to)
     claims = tuple(dict.fromkeys((*claims_of(target), *writers(target))))
     with connect(settings) as cluster:
-        found = readers(cluster, claims, workloads)
-        check(found, settings, facts, claims)
+        work = Rollout(cluster, settings, facts, claims, output.note, timeout, every)
+        found = _found(work, workloads, output)
+        work.check(found)
         if dry_run:
             return _show(found, facts.release, None, output)
-        how = How(every, None, False, False)
+        how, pruned = How(every, None, False, False), None
         _mirror(cluster, to, settings, target, facts, how, output)
-        work = Rollout(cluster, settings, facts, claims, output.note, timeout, every)
-        changed = _roll(work, found)
-        pruned = _prune(cluster, claims, settings, target, facts, keep, how, output) if prune else None
-        return _show(readers(cluster, claims, workloads), facts.release, {"changed": changed, "prune": pruned}, output)
+        changed, error = _roll(work, found)
+        if error is None and prune:
+            pruned = _prune(work, target, keep, how, output)
+        now = _found(work, workloads, output)
+        _show(now, facts.release, {"changed": changed, "prune": pruned, "failed": error is not None}, output)
+        if error is not None:
+            raise error
+        return None
+
+
+def _found(work: Rollout, workloads: tuple[str, ...], output: Output) -> tuple[Reader, ...]:
+    """The workloads to change; those that an operator made and would change back are only told of."""
+    from provisioner.ops.rollout.readers import readers
+
+    every = readers(work.cluster, work.claims, workloads)
+    for one in every:
+        if one.owner and not one.has(work.facts.release):
+            output.warn(f"{one} belongs to {one.owner}, which would undo a change: emit that anew, and apply it.")
+    return tuple(one for one in every if not one.owner)
 
 
 def _mirror(
@@ -115,7 +133,9 @@ def _mirror(
     _job(cluster, objects(settings, to, target, facts), how, output)
 
 
-def _job(cluster: Cluster, made: list[dict[str, Any]], how: How, output: Output) -> list[dict[str, Any]]:
+def _job(
+    cluster: Cluster, made: list[dict[str, Any]], how: How, output: Output, *, attach: bool = True
+) -> list[dict[str, Any]]:
     """Run Jobs to their end; the summaries that they left. Raises the error of one that failed."""
     from provisioner.errors import Interrupted
     from provisioner.ops.job.outcome import deciding, failure
@@ -123,7 +143,7 @@ def _job(cluster: Cluster, made: list[dict[str, Any]], how: How, output: Output)
 
     names: tuple[str, ...] = ()
     try:
-        names = start(cluster, made, output.note)
+        names = start(cluster, made, output.note, attach=attach)
         records = follow(cluster, names, how, output)
     except KeyboardInterrupt:
         raise detached(cluster, names, Interrupted) from None
@@ -133,8 +153,9 @@ def _job(cluster: Cluster, made: list[dict[str, Any]], how: How, output: Output)
     return [pod.end.summary if pod.end else {} for pod in last]
 
 
-def _roll(work: Rollout, found: Sequence[Reader]) -> list[str]:
-    from provisioner.errors import Interrupted
+def _roll(work: Rollout, found: Sequence[Reader]) -> tuple[list[str], ProvisionError | None]:
+    """The workloads that were changed, and the failure that ended it."""
+    from provisioner.errors import Interrupted, ProvisionError
 
     changed: list[str] = []
     try:
@@ -146,23 +167,24 @@ def _roll(work: Rollout, found: Sequence[Reader]) -> list[str]:
             "Interrupted while a workload was being rolled out; what was changed goes on by itself.",
             hint="Run the same command again to go on, or with the lock of before to go back.",
         ) from None
-    return changed
+    except ProvisionError as error:
+        return changed, error
+    return changed, None
 
 
-def _prune(
-    cluster: Cluster,
-    claims: tuple[str, ...],
-    settings: Settings,
-    target: Target,
-    facts: Facts,
-    keep: int,
-    how: How,
-    output: Output,
-) -> list[dict[str, Any]]:
+def _prune(work: Rollout, target: Target, keep: int, how: How, output: Output) -> list[dict[str, Any]] | None:
     from provisioner.emit.kubernetes.prune import objects
-    from provisioner.ops.rollout.run import in_use
+    from provisioner.ops.rollout.readers import in_use
 
-    return _job(cluster, objects(settings, target, facts, keep, in_use(cluster, claims)), how, output)
+    used = in_use(work.cluster, work.claims)
+    if used.unclear:
+        output.warn(
+            f"Nothing is pruned: {', '.join(used.unclear)} mounts the whole volume, and nothing says which release it "
+            "reads. Prune by hand when you know: provision releases prune --spare ID."
+        )
+        return None
+    made = objects(work.settings, target, work.facts, keep, used.releases)
+    return _job(work.cluster, made, how, output, attach=False)
 
 
 def _show(found: Sequence[Reader], release: str, done: dict[str, Any] | None, output: Output) -> None:

@@ -10,7 +10,7 @@ from provisioner.render.sizes import count
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from provisioner.ops.rollout.run import Reader
+    from provisioner.ops.rollout.readers import Reader
 
 
 def table(found: Sequence[Reader], release: str, done: Mapping[str, Any] | None) -> RenderableType:
@@ -32,5 +32,6 @@ def _sentences(found: Sequence[Reader], release: str, done: Mapping[str, Any] | 
     if done is None:
         left = sum(not one.has(release) for one in found)
         return [f"{count(left, 'workload')} of {len(found)} would change; nothing was changed."]
-    changed = len(done["changed"])
-    return [f"{count(changed, 'workload')} changed, {len(found) - changed} had release {release} before."]
+    left = sum(not one.has(release) for one in found)
+    rest = f", {left} not" if left else ""
+    return [f"{count(len(done['changed']), 'workload')} changed{rest}; release {release}."]

@@ -57,10 +57,10 @@ def test_the_component(place: Path) -> None:
 
 @pytest.mark.parametrize("name", ["deployment.yaml", "compose.yaml"])
 def test_a_file_that_was_there(name: str, place: Path) -> None:
-    """before/NAME is somebody's own; the other one is what --write makes of it."""
+    """before/NAME is somebody's own, after/NAME what --write makes of it."""
     shutil.copy(GOLDEN / "before" / name, place)
     arguments = ("--workload", "api", "--store", "/srv/models")
     done = provision("emit", "mount", "--write", name, *arguments, cwd=place, HOME=str(place))
     assert done.code == 0, done.err
     manifests.load((place / name).read_text())
-    check(name, (place / name).read_text())
+    check(f"after/{name}", (place / name).read_text())

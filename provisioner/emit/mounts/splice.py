@@ -191,18 +191,21 @@ def _item(page: Page, node: SequenceNode, index: int, old: Any, new: Any) -> Ite
 
 
 def _block_items(page: Page, node: SequenceNode, gone: range, items: list[Any]) -> Iterator[_Edit]:
+    """Items in the place of others, one for one so that what is said beside them stays, or between them."""
     column = page.column(node)
-    lines = list(_lines(page, items))
-    for index in gone:
+    last = min(len(gone), len(items)) - 1
+    for number, index in enumerate(gone):
         if id(node.value[index]) in page.shared:
             raise page.refusal(node.value[index], "an anchor is used here")
         dash, end = page.dash(node, index), page.end(node.value[index])
-        if items and index == gone.start:
-            yield _Edit(dash, end, _indented(page, lines, column, first=False))
-        else:
+        if number > last:
             yield _cut_lines(page, dash, end)
+        else:
+            mine = items[number:] if number == last else items[number : number + 1]
+            yield _Edit(dash, end, _indented(page, _lines(page, mine), column, first=False))
     if gone or not items:
         return
+    lines = list(_lines(page, items))
     if gone.start > 0:
         at = page.end_of_line(page.end(node.value[gone.start - 1]))
         yield _Edit(at, at, _indented(page, lines, column, first=True))

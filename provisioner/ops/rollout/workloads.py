@@ -1,8 +1,9 @@
-"""Which workloads of a cluster mount a release, and what they are with another one. Pure."""
+"""Which workloads mount a release, and what their pod templates are with another one. Pure."""
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,17 @@ from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.waiting import WAIT
 from provisioner.emit.mounts.changes import Log
 from provisioner.emit.mounts.template import put
+from provisioner.errors import UsageError
+from provisioner.layout import ROOTS
+from provisioner.model import Layout
 
 Object = dict[str, Any]
 
-KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 _RELEASES = "releases/"
-_FLAT = "models/"
+_FLAT = f"{ROOTS[Layout.FLAT]}/"
+_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?![0-9a-f])")
+_MAIN = "containers"
+_GROUPS = (_MAIN, "initContainers", "ephemeralContainers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +33,14 @@ class Use:
     """A release mounted by one container.
 
     Attributes:
+        group: the list of the pod that has the container.
         volume: its name in the pod.
         path: where the container sees it.
         release: the folder's name below `releases/`.
         inside: what of the release is mounted, "" for all of it.
     """
 
+    group: str
     container: str
     volume: str
     claim: str
@@ -40,21 +48,58 @@ class Use:
     release: str
     inside: str
 
+    @property
+    def model(self) -> str | None:
+        """The flat model that is mounted alone, or None."""
+        name = self.inside.removeprefix(_FLAT)
+        return name if self.inside.startswith(_FLAT) and name and "/" not in name else None
+
 
 def uses(template: Mapping[str, Any], claims: Collection[str]) -> Iterator[Use]:
-    """The releases of these claims that a pod, or a pod template, mounts."""
-    pod = template.get("spec") or {}
-    named = {str(one.get("name")): _claim(one) for one in pod.get("volumes") or []}
-    for container in pod.get("containers") or []:
+    """The releases of these claims that a pod, or a pod template, mounts, init containers and sidecars included."""
+    named = _volumes(template, claims)
+    for group, container in _containers(template):
         for one in container.get("volumeMounts") or []:
             volume, sub_path = str(one.get("name")), str(one.get("subPath", "")).strip("/")
-            if sub_path.startswith(_RELEASES) and (claim := named.get(volume, "")) in claims:
+            if volume in named and sub_path.startswith(_RELEASES):
                 release, _, inside = sub_path.removeprefix(_RELEASES).partition("/")
-                yield Use(str(container["name"]), volume, claim, str(one.get("mountPath", "")), release, inside)
+                at = str(one.get("mountPath", ""))
+                yield Use(group, str(container["name"]), volume, named[volume], at, release, inside)
 
 
-def _claim(volume: Mapping[str, Any]) -> str:
-    return str((volume.get("persistentVolumeClaim") or {}).get("claimName", ""))
+def _volumes(template: Mapping[str, Any], claims: Collection[str]) -> dict[str, str]:
+    """Name in the pod -> claim, of these claims."""
+    found = {}
+    for one in (template.get("spec") or {}).get("volumes") or []:
+        claim = str((one.get("persistentVolumeClaim") or {}).get("claimName", ""))
+        if claim in claims:
+            found[str(one.get("name"))] = claim
+    return found
+
+
+def _containers(template: Mapping[str, Any]) -> Iterator[tuple[str, Object]]:
+    pod = template.get("spec") or {}
+    for group in _GROUPS:
+        yield from ((group, one) for one in pod.get(group) or [])
+
+
+def named(template: Mapping[str, Any], claims: Collection[str]) -> frozenset[str] | None:
+    """The releases that a pod of these claims mounts, or that its arguments, variables and annotation name.
+
+    Empty when it mounts none of the claims, None when it mounts one as a whole and nothing says what it reads there.
+    """
+    if not (volumes := _volumes(template, claims)):
+        return frozenset()
+    found = {use.release for use in uses(template, claims)}
+    found |= set(_ID.findall(str(((template.get("metadata") or {}).get("annotations") or {}).get(RELEASE, ""))))
+    whole = False
+    for _, container in _containers(template):
+        texts = [*(container.get("command") or []), *(container.get("args") or [])]
+        texts += [one.get("value") or "" for one in container.get("env") or []]
+        found |= {release for text in texts for release in _ID.findall(str(text))}
+        mounts = [one for one in container.get("volumeMounts") or [] if str(one.get("name")) in volumes]
+        whole |= any(not str(one.get("subPath", "")).strip("/").startswith(_RELEASES) for one in mounts)
+    return frozenset(found) if found or not whole else None
 
 
 def repointed(
@@ -62,92 +107,68 @@ def repointed(
 ) -> tuple[Object, tuple[str, ...]]:
     """The pod template with the release of the lock in every place where it mounts one, and what there is to say.
 
-    A mount as `provision emit mount` writes it gets its whole environment anew; of any other only the folder changes.
+    Where `provision emit mount` wrote it the whole environment is made anew; of anything else only the folder changes.
 
-    Raises NotFound where a container mounts a model that the new lock does not have flat, and what `put` raises.
+    Raises NotFound where a container mounts a flat model that the lock does not have.
     """
-    result, log = copy.deepcopy(template), Log(where, replace=False)
-    for use in uses(template, claims):
-        flat = use.inside.startswith(_FLAT) and "/" not in use.inside.removeprefix(_FLAT)
-        if use.volume == MODELS and (flat or not use.inside):
-            model = use.inside.removeprefix(_FLAT) if flat else None
-            made = mount(settings, facts, use.claim, use.path, model=model, wait=_waits(template))
-            put(result, use.container, made, log)
-        else:
+    result, notes = copy.deepcopy(template), list[str]()
+    every = list(uses(template, claims))
+    for use in every:
+        if use.model is not None:
+            facts.model(use.model, Layout.FLAT)
+        alone = sum((one.group, one.container) == (use.group, use.container) for one in every) == 1
+        if not (alone and _is_ours(template, use)):
             _swap(result, use, facts.release)
-    annotations = result.setdefault("metadata", {}).setdefault("annotations", {})
-    annotations[RELEASE] = facts.release
-    return result, tuple(log.notes)
+        elif why := _put(result, use, settings, facts, where):
+            notes.append(why)
+            _swap(result, use, facts.release)
+    _swap_wait(result, facts.release)
+    metadata = result["metadata"] = result.get("metadata") or {}
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {RELEASE: facts.release}
+    return result, tuple(notes)
+
+
+def _is_ours(template: Mapping[str, Any], use: Use) -> bool:
+    """Whether `emit mount` wrote this mount: whole, or of one flat model, in a template with its annotation."""
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    whole = not use.inside or use.model is not None
+    return RELEASE in annotations and use.volume == MODELS and use.group == _MAIN and whole
+
+
+def _put(template: Object, use: Use, settings: Settings, facts: Facts, where: str) -> str:
+    """Write the mount anew; why that cannot be, or ""."""
+    before = copy.deepcopy(template["spec"])
+    made = mount(settings, facts, use.claim, use.path, model=use.model, wait=_waits(template))
+    try:
+        put(template, use.container, made, Log(where, replace=False))
+    except UsageError as error:
+        template["spec"] = before
+        return f"{error} Only the release's folder is changed there."
+    return ""
 
 
 def _waits(template: Mapping[str, Any]) -> int | None:
     """How long the init container of an earlier run waits, None where there is none."""
-    for one in template["spec"].get("initContainers") or []:
-        args = one.get("args") or []
-        if one.get("name") == WAIT and "--wait" in args[:-1] and str(args[args.index("--wait") + 1]).isdigit():
-            return int(args[args.index("--wait") + 1])
+    for group, one in _containers(template):
+        args = [str(arg) for arg in one.get("args") or []]
+        if group == "initContainers" and one.get("name") == WAIT and "--wait" in args[:-1]:
+            text = args[args.index("--wait") + 1]
+            return int(text) if text.isdecimal() else None
     return None
 
 
 def _swap(template: Object, use: Use, release: str) -> None:
-    for container in template["spec"]["containers"]:
-        if container["name"] == use.container:
+    for group, container in _containers(template):
+        if (group, container["name"]) == (use.group, use.container):
             for one in container["volumeMounts"]:
-                if one.get("name") == use.volume and one.get("mountPath") == use.path:
+                if (one.get("name"), one.get("mountPath")) == (use.volume, use.path):
                     one["subPath"] = f"{_RELEASES}{release}" + (f"/{use.inside}" if use.inside else "")
 
 
-def restarts_apart(one: Mapping[str, Any]) -> str:
-    """Why a change of this workload's pod template would not replace its pods by itself, or ""."""
-    spec = one["spec"]
-    if spec.get("paused"):
-        return "it is paused"
-    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-        return "its pods are only replaced when somebody deletes them (OnDelete)"
-    return ""
-
-
-def stops_first(one: Mapping[str, Any]) -> bool:
-    """Whether all pods end before the first new one starts."""
-    return (one["spec"].get("strategy") or {}).get("type") == "Recreate"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a workload is.
-
-    Attributes:
-        ready: pods of the new template that serve.
-        wanted: pods there will be.
-        stuck: whether its controller has given up waiting.
-    """
-
-    ready: int
-    wanted: int
-    done: bool
-    stuck: bool = False
-
-
-def progress(one: Mapping[str, Any]) -> Progress:
-    """What the status says of the change that was last made to the spec."""
-    spec, status = one["spec"], one.get("status") or {}
-    seen = int(status.get("observedGeneration") or 0) >= int(one["metadata"].get("generation") or 0)
-    if one["kind"] == "DaemonSet":
-        wanted = int(status.get("desiredNumberScheduled") or 0)
-        new, serving = _number(status, "updatedNumberScheduled"), _number(status, "numberAvailable")
-        return Progress(min(new, serving), wanted, seen and new >= wanted and serving >= wanted)
-    wanted = int(spec.get("replicas", 1))
-    new, serving = _number(status, "updatedReplicas"), _number(status, "availableReplicas")
-    done = seen and new >= wanted and serving >= wanted and _number(status, "replicas") <= wanted
-    return Progress(min(new, serving), wanted, done, seen and _gave_up(status))
-
-
-def _number(status: Mapping[str, Any], key: str) -> int:
-    return int(status.get(key) or 0)
-
-
-def _gave_up(status: Mapping[str, Any]) -> bool:
-    return any(
-        one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded"
-        for one in status.get("conditions") or []
-    )
+def _swap_wait(template: Object, release: str) -> None:
+    """The waiting init container names the release in its arguments."""
+    for group, one in _containers(template):
+        args = one.get("args") or []
+        if group == "initContainers" and one.get("name") == WAIT and "--release" in args[:-1]:
+            one["args"] = [*args]
+            one["args"][args.index("--release") + 1] = release

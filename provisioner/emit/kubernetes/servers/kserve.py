@@ -20,8 +20,6 @@ from provisioner.emit.kubernetes.objects import (
     Object,
     metadata,
     scratch_volume,
-    secret_variables,
-    variables,
 )
 from provisioner.emit.kubernetes.servers import parts
 from provisioner.emit.kubernetes.servers.settings import KserveSettings, ServiceName
@@ -108,7 +106,7 @@ def _model(settings: Settings, facts: Facts, model: Model, claim: str) -> Object
         result["command"] = list(kserve.command)
     return result | {
         "args": [f"--tensor-parallel-size={max(kserve.gpus, 1)}", *kserve.args],
-        "env": variables(_environment(model) | dict(kserve.env)) + secret_variables(kserve.secrets),
+        "env": parts.environment_of(kserve, _environment(model)),
         "resources": parts.gpu_resources(kserve.resources, kserve.gpus),
         "securityContext": parts.security(kserve),
         "volumeMounts": _mounts(kserve),

@@ -143,6 +143,14 @@ def cpus(quantity: Quantity) -> Decimal:
     return Decimal(number) / 1000 if unit else Decimal(number)
 
 
+def environment_of(program: Program, ours: Mapping[str, str]) -> list[Object]:
+    """`env`: ours, the settings' own over them, and the keys of Secrets over both."""
+    plain = {str(name): value for name, value in (dict(ours) | dict(program.env)).items()}
+    return variables({name: value for name, value in plain.items() if name not in program.secrets}) + (
+        secret_variables(program.secrets)
+    )
+
+
 def container(
     settings: Settings,
     name: str,
@@ -160,7 +168,7 @@ def container(
         "imagePullPolicy": settings.pull_policy,
         **given,
         **more,
-        "env": variables(dict(environment) | dict(program.env)) + secret_variables(program.secrets),
+        "env": environment_of(program, environment),
         "resources": wanted,
         "securityContext": security(program),
         "volumeMounts": [*mount.mounts, *writable_mounts(program)],
