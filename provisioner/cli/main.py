@@ -13,8 +13,7 @@ from provisioner import __version__
 from provisioner.cli.lazy import LazyGroup
 from provisioner.cli.summary import Ending
 from provisioner.errors import Interrupted, ProvisionError, UsageError
-
-BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell says it of any command whose reader went away
+from provisioner.render import streams
 
 # Command -> what it does. The texts stand here too so that `--help` imports no command; a test keeps them equal.
 SECTIONS = {
@@ -85,6 +84,7 @@ def cli(ctx: click.Context, config: str) -> None:
 def main() -> NoReturn:
     """Run the command and exit with a code of the table in the README."""
     signal.signal(signal.SIGTERM, _interrupt)
+    streams.prepare()
     chosen = {"json": "--json" in sys.argv}  # a command knows better: the environment may say it too
     ending = Ending(chosen)
     try:
@@ -97,14 +97,15 @@ def main() -> NoReturn:
         os._exit(code)  # a thread that waits for a silent server would hold an ordinary exit up
     except click.UsageError as error:
         code = ending.failed(UsageError(error.format_message()), _refuse(error, chosen["json"]))
+    except streams.Gone as error:
+        code = ending.failed(error, error.exit_code)  # nobody reads a sentence
     except ProvisionError as error:
         code = ending.failed(error, report(error, chosen["json"]))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails again at exit
-        code = ending.write(BROKEN_PIPE, error="Whoever read the output went away.", hint="", retryable=False)
     except Exception as error:
         ending.failed(error, 1)
+        streams.let_go()
         raise
+    streams.let_go()
     sys.exit(code)
 
 

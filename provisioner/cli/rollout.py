@@ -128,7 +128,7 @@ def _found(work: Rollout, workloads: tuple[str, ...], output: Output) -> tuple[R
 def _mirror(
     cluster: Cluster, to: str, settings: Settings, target: Target, facts: Facts, how: How, output: Output
 ) -> None:
-    from provisioner.emit.kubernetes.job import objects
+    from provisioner.emit.kubernetes.jobs.mirror import objects
 
     _job(cluster, objects(settings, to, target, facts), how, output)
 
@@ -173,7 +173,7 @@ def _roll(work: Rollout, found: Sequence[Reader]) -> tuple[list[str], ProvisionE
 
 
 def _prune(work: Rollout, target: Target, keep: int, how: How, output: Output) -> list[dict[str, Any]] | None:
-    from provisioner.emit.kubernetes.prune import objects
+    from provisioner.emit.kubernetes.jobs.prune import objects
     from provisioner.ops.rollout.readers import in_use
 
     used = in_use(work.cluster, work.claims)

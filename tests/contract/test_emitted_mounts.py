@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.settings import read
-from provisioner.emit.kubernetes.volumes import objects
+from provisioner.emit.kubernetes.volumes.objects import objects
 from tests.support.locks import document, small
 from tests.support.real_mounts import cannot_boot, run_in_guest
 

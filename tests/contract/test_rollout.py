@@ -53,13 +53,40 @@ def mounted(api: ApiServer, name: str, kind: str = "deployments") -> list[str]:
     return [one["subPath"] for container in containers for one in container["volumeMounts"] if "subPath" in one]
 
 
+def changed(api: ApiServer, name: str, image: str) -> None:
+    """Somebody deploys another image."""
+    one = copy.deepcopy(live(api, name))
+    one["spec"]["template"]["spec"]["containers"][0]["image"] = image
+    one["metadata"]["generation"] += 1
+    api.put("deployments", NAMESPACE, name, one)
+
+
+def image_of(api: ApiServer, name: str) -> str:
+    return str(live(api, name)["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def spared(controllers: Controllers) -> list[str]:
+    args = controllers.jobs[-1]["spec"]["template"]["spec"]["containers"][0]["args"]
+    return [args[at + 1] for at, word in enumerate(args) if word == "--spare"]
+
+
+def whole(*args: str) -> Object:
+    """A pod template that mounts the whole volume."""
+    pod = template(OLD)
+    pod["spec"]["containers"][0] |= {"args": list(args)}
+    del pod["spec"]["containers"][0]["volumeMounts"][0]["subPath"]
+    return pod
+
+
 def wait_for(release: str) -> list[Object]:
     args = ["verify", "--at", "pvc", "--release", release, "--mode", "recorded", "--wait", "300"]
     return [{"name": "wait-for-models", "image": "x", "args": args}]
 
 
 def test_mirror_repoint_prune_in_this_order(site: Site, controllers: Controllers) -> None:
-    workload(site.api, "a-search", template(OLD))
+    ours = template(OLD)
+    ours["metadata"]["annotations"] = {"model-provisioner/release": OLD}
+    workload(site.api, "a-search", ours)
     workload(site.api, "b-index", template(OLD), "StatefulSet", serviceName="x")
     workload(site.api, "c-node", template(OLDER), "DaemonSet")
     workload(site.api, "other", template(OLD, image="x") | {"spec": {"containers": [{"name": "x", "image": "x"}]}})
@@ -97,7 +124,7 @@ def test_a_dry_run_asks_and_changes_nothing(site: Site, controllers: Controllers
     done = rollout(site, "--dry-run")
     assert done.code == 0, done.err
     assert done.json["workloads"] == [{"workload": "deployment/search", "releases": [OLD], "wanted": NEW}]
-    assert {method for method, _, _ in site.api.requests} == {"GET"}
+    assert {(method, query.get("dryRun")) for method, _, query in site.api.requests} == {("GET", None), ("PUT", "All")}
     shown = site.launch("rollout", "--dry-run").done()
     assert "1 workload of 1 would change; nothing was changed." in shown.out
 
@@ -134,14 +161,13 @@ def test_releases_that_pods_use_are_spared(site: Site, controllers: Controllers)
     pod: Any = {"kind": "Pod", "apiVersion": "v1", **template(OLDER), "status": {"phase": "Running"}}
     site.api.put("pods", NAMESPACE, "batch-run", pod)
     assert rollout(site).code == 0
-    args = controllers.jobs[-1]["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert [args[at + 1] for at, word in enumerate(args) if word == "--spare"] == sorted([OLDER, NEW])
+    assert spared(controllers) == sorted([OLDER, NEW])
     assert rollout(site, "--no-prune").json["prune"] is None
 
 
 def test_somebody_elses_change_in_between_is_kept(site: Site, controllers: Controllers) -> None:
     workload(site.api, "search", template(OLD))
-    site.api.faults.append(("PUT", "deployments", 409))
+    controllers.during["mirror"] = lambda: site.api.faults.append(("PUT", "deployments", 409))
     assert rollout(site).code == 0
     assert mounted(site.api, "search") == [f"releases/{NEW}"]
 
@@ -151,6 +177,7 @@ def test_somebody_elses_change_in_between_is_kept(site: Site, controllers: Contr
     [
         ("Deployment", {"paused": True}, "it is paused"),
         ("DaemonSet", {"updateStrategy": {"type": "OnDelete"}}, "OnDelete"),
+        ("StatefulSet", {"updateStrategy": {"rollingUpdate": {"partition": 1}}}, "partition of 1"),
     ],
 )
 def test_what_cannot_be_rolled_out_is_refused_before_anything_is_changed(
@@ -186,7 +213,7 @@ def test_a_waiting_init_container_waits_for_the_new_release(site: Site, controll
 
 
 def test_a_mount_that_is_not_ours_changes_its_folder_only(site: Site, controllers: Controllers) -> None:
-    pod = template(OLD)
+    pod = template(OLD, env=[{"name": "HF_HOME", "value": "/data/hf"}])
     pod["spec"]["volumes"][0]["name"] = "cache"
     pod["spec"]["containers"][0]["volumeMounts"][0] |= {"name": "cache", "subPath": f"releases/{OLD}/huggingface"}
     workload(site.api, "search", pod)
@@ -215,3 +242,104 @@ def test_without_workloads_the_release_is_mirrored_and_said_to_wait(site: Site, 
 
 def test_the_help_teaches_the_way_back(tmp_path: Path) -> None:
     assert "--lock before.lock" in provision("rollout", "--help", cwd=tmp_path).out
+
+
+# What others do meanwhile, and what fails on the way.
+
+
+def test_what_was_deployed_during_the_mirror_survives_a_failed_rollout(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(OLD))
+    controllers.during["mirror"] = lambda: changed(site.api, "search", "server:2")
+    controllers.stuck.add("search")
+    assert rollout(site).code == 5
+    assert (image_of(site.api, "search"), mounted(site.api, "search")) == ("server:2", [f"releases/{OLD}"])
+
+
+def test_what_was_deployed_while_it_came_up_is_not_overwritten(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(OLD))
+    controllers.stuck.add("search")
+    controllers.meanwhile = lambda: (controllers.stuck.add("search"), changed(site.api, "search", "server:2"))[1]
+    done = rollout(site, "--timeout", "3")
+    assert done.code == 5
+    assert "changed by somebody else meanwhile" in done.err
+    assert (image_of(site.api, "search"), mounted(site.api, "search")) == ("server:2", [f"releases/{NEW}"])
+
+
+def test_again_does_not_report_success_over_what_is_broken(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(NEW))
+    one = live(site.api, "search")
+    one["metadata"]["generation"] += 1
+    controllers.stuck.add("search")
+    done = rollout(site)
+    assert done.code == 5
+    assert done.json["failed"] is True
+    assert mounted(site.api, "search") == [f"releases/{NEW}"]
+    assert [name for name in controllers.order if "prune" in name] == []
+
+
+def test_an_api_server_that_is_away_for_a_moment_stops_nothing(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(OLD))
+    controllers.during["mirror"] = lambda: site.api.faults.extend(
+        [("GET", "deployments", 500), ("PUT", "deployments", 500), ("GET", "deployments", 0)]
+    )
+    done = rollout(site)
+    assert done.code == 0, done.err
+    assert mounted(site.api, "search") == [f"releases/{NEW}"]
+
+
+def test_a_right_that_lacks_is_missed_before_the_mirror(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(OLD))
+    site.api.forbidden.add(("PUT", "deployments"))
+    assert rollout(site).code == 6
+    assert controllers.order == []
+
+
+def test_what_an_operator_made_is_left_to_it(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(OLD))
+    owner = {"kind": "InferenceService", "name": "llm", "uid": "x", "controller": True}
+    live(site.api, "search")["metadata"]["ownerReferences"] = [owner]
+    done = rollout(site)
+    assert done.code == 0
+    assert "belongs to InferenceService/llm" in done.err
+    assert mounted(site.api, "search") == [f"releases/{OLD}"]
+
+
+# Everything that mounts a release.
+
+
+def test_all_mounts_of_all_containers_change_and_none_is_lost(site: Site, controllers: Controllers) -> None:
+    pod = template(OLD)
+    pod["metadata"]["annotations"] = {"model-provisioner/release": OLD}
+    (main,) = pod["spec"]["containers"]
+    hub = {"name": "models", "mountPath": "/weights", "subPath": f"releases/{OLD}/hub", "readOnly": True}
+    main["volumeMounts"].append(hub)
+    side = {"name": "side", "image": "x", "restartPolicy": "Always", "volumeMounts": [dict(main["volumeMounts"][0])]}
+    pod["spec"]["initContainers"] = [side]
+    workload(site.api, "search", pod)
+    assert rollout(site).code == 0
+    assert mounted(site.api, "search") == [f"releases/{NEW}", f"releases/{NEW}/hub"]
+    (init,) = live(site.api, "search")["spec"]["template"]["spec"]["initContainers"]
+    assert init["volumeMounts"][0]["subPath"] == f"releases/{NEW}"
+
+
+def test_a_prune_spares_what_is_scaled_to_nothing_or_comes_later(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(OLD))
+    workload(site.api, "asleep", template("aaaaaaaaaaaa"), replicas=0)
+    job = {"spec": {"template": whole("verify", "--release", "bbbbbbbbbbbb")}}
+    cron = {"kind": "CronJob", "apiVersion": "batch/v1", "metadata": {}, "spec": {"jobTemplate": job}}
+    site.api.put("cronjobs", NAMESPACE, "verify", cron)
+    pod: Any = {"kind": "Pod", "apiVersion": "v1", **whole("--model=/mnt/releases/cccccccccccc/models/x")}
+    site.api.put("pods", NAMESPACE, "batch", pod | {"status": {"phase": "Running"}})
+    over = {"kind": "Pod", "apiVersion": "v1", **template("dddddddddddd"), "status": {"phase": "Succeeded"}}
+    site.api.put("pods", NAMESPACE, "over", over)
+    assert rollout(site, "deployment/search").code == 0
+    assert spared(controllers) == sorted([NEW, "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"])
+
+
+def test_nothing_is_pruned_under_a_pod_that_does_not_say_what_it_reads(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(OLD))
+    pod: Any = {"kind": "Pod", "apiVersion": "v1", **whole("sleep", "600"), "status": {"phase": "Running"}}
+    site.api.put("pods", NAMESPACE, "looker", pod)
+    done = rollout(site)
+    assert (done.code, done.json["prune"]) == (0, None)
+    assert "Nothing is pruned: pod looker" in done.err

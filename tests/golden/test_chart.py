@@ -18,11 +18,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from provisioner import __version__, lockfile
-from provisioner.emit.kubernetes import chart_values, job, verify, volumes
+from provisioner.emit.kubernetes import chart_values
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.jobs import mirror as job
+from provisioner.emit.kubernetes.jobs import verify
 from provisioner.emit.kubernetes.servers import onyx
 from provisioner.emit.kubernetes.settings import Settings, read
 from provisioner.emit.kubernetes.targets import Claim, Mountpoint
+from provisioner.emit.kubernetes.volumes import objects as volumes
 from provisioner.emit.yaml import dump
 from provisioner.ops.documents import LockDocument
 from tests.support import chart_schema, manifests

@@ -12,11 +12,14 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from provisioner import lockfile
-from provisioner.emit.kubernetes import inspector, job, mount, verify, volumes
+from provisioner.emit.kubernetes import mount
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.jobs import inspector, verify
+from provisioner.emit.kubernetes.jobs import mirror as job
 from provisioner.emit.kubernetes.servers import kserve, onyx, qwiser, ray
 from provisioner.emit.kubernetes.settings import Settings, read
 from provisioner.emit.kubernetes.targets import Target, readers
+from provisioner.emit.kubernetes.volumes import objects as volumes
 from provisioner.emit.yaml import dump
 from provisioner.errors import InvalidDocument, ProvisionError
 from provisioner.model import Layout, Lock

@@ -56,6 +56,8 @@ class Controllers:
         self.api = api
         self.exits: dict[str, int] = {}
         self.stuck: set[str] = set()
+        self.during: dict[str, Callable[[], None]] = {}  # part of a Job's name -> what happens while it runs
+        self.meanwhile: Callable[[], None] = lambda: None  # when a workload has just got stuck
         self.jobs: list[Object] = []
         self.order: list[str] = []
         self._stop = False
@@ -94,6 +96,9 @@ class Controllers:
             self.api.vanish("jobs", NAMESPACE, name)
         elif not (one.get("status") or {}).get("conditions"):
             self.jobs.append(copy.deepcopy(one))
+            for part, happens in self.during.items():
+                if part in name:
+                    happens()
             self.order.append(name)
             played = Played(self.api, name)
             pod = played.runs(played.pod())
@@ -119,6 +124,7 @@ class Controllers:
             one["status"] = status | {"observedGeneration": generation, "updatedReplicas": 1}
             one["status"]["conditions"] = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]
             self._waits(name, one)
+            self.meanwhile()
         else:
             one["status"] = _settled(replicas, generation)
         self.api.changed.notify_all()

@@ -8,9 +8,10 @@ from typing import Any
 
 from msgspec import NODEFAULT, Struct, inspect, structs
 
-from provisioner.emit.kubernetes import job_env, names, places
+from provisioner.emit.kubernetes import names, places
 from provisioner.emit.kubernetes.chart_values import ABSENT, ABSENT_OF_JOB, plain, values
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.jobs import environment as job_env
 from provisioner.emit.kubernetes.names import Subdomain
 from provisioner.emit.kubernetes.servers.settings import ServiceName
 from provisioner.emit.kubernetes.settings import Settings

@@ -12,8 +12,9 @@ import pytest
 
 from provisioner import __version__
 from provisioner.cli.main import cli
-from provisioner.emit.kubernetes import deadline, inspector, job, verify
 from provisioner.emit.kubernetes.facts import CONFIG_MAP_LIMIT, Facts
+from provisioner.emit.kubernetes.jobs import deadline, inspector, verify
+from provisioner.emit.kubernetes.jobs import mirror as job
 from provisioner.emit.kubernetes.objects import RELEASE
 from provisioner.emit.kubernetes.settings import read
 from provisioner.emit.yaml import dump

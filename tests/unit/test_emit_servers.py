@@ -514,8 +514,9 @@ def test_compose_replaces_nothing_in_our_values() -> None:
     assert one["command"][-1] == "--root-path=$$x"
 
 
-def test_compose_joins_a_network_that_exists_and_publishes_nothing_then() -> None:
-    found = composed({"compose": {"network": "onyx_default"}})
+def test_compose_joins_a_network_that_exists_and_may_publish_nothing() -> None:
+    found = composed({"compose": {"network": "onyx_default", "bind": ""}})
+    assert not any("ports" in one for one in found["services"].values())
     assert found["networks"] == {"default": {"name": "onyx_default", "external": True}}
     with pytest.raises(InvalidDocument):
         composed({"compose": {"bind": "localhost"}})

@@ -16,7 +16,7 @@ from provisioner.emit.kubernetes.names import Quantity
 from provisioner.emit.kubernetes.quantities import bytes_of
 from provisioner.emit.kubernetes.settings import Settings, read
 from provisioner.emit.kubernetes.targets import as_toml
-from provisioner.emit.kubernetes.volumes import notes, objects
+from provisioner.emit.kubernetes.volumes.objects import notes, objects
 from provisioner.emit.yaml import dump
 from provisioner.errors import InvalidDocument, InvalidInput, UsageError
 from tests.support import manifests

@@ -41,7 +41,7 @@ def command(at: str, seconds: int, settings: Settings, facts: Facts, write: Call
       kubectl exec job/models-inspector -- provision status --at pvc --check
       provision emit inspector --at nas --seconds 600
     """
-    from provisioner.emit.kubernetes.inspector import jobs, objects
+    from provisioner.emit.kubernetes.jobs.inspector import jobs, objects
 
     target = settings.target(at)
     namespace = f" -n {settings.namespace}" if settings.namespace else ""

@@ -34,6 +34,6 @@ def command(to: str, settings: Settings, facts: Facts, write: Callable[..., None
       provision emit job --to nas --completions 4
       provision emit job --set job.https_proxy=http://proxy:3128 --set job.ca=corporate-ca/ca.crt
     """
-    from provisioner.emit.kubernetes.job import objects
+    from provisioner.emit.kubernetes.jobs.mirror import objects
 
     write(objects(settings, to, settings.target(to), facts), f"The Job that mirrors release {facts.release}.")

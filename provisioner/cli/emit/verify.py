@@ -33,7 +33,7 @@ def command(at: str, schedule: str | None, settings: Settings, facts: Facts, wri
       provision emit verify --at nas --schedule "0 4 * * *"
       provision emit verify --set verify.mode=recorded
     """
-    from provisioner.emit.kubernetes.verify import objects
+    from provisioner.emit.kubernetes.jobs.verify import objects
 
     settings = _scheduled(settings, schedule) if schedule is not None else settings
     write(objects(settings, settings.target(at), facts), f"The CronJob that verifies release {facts.release} at rest.")

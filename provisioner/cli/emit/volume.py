@@ -37,8 +37,8 @@ def command(to: str, short: bool, facts: Facts, settings: Settings, write: Calla
       provision emit volume --s3 minio://minio.storage:9000/models/llm --set targets.pvc.endpoint=http://minio.storage:9000
       provision emit volume --to archive
     """
-    from provisioner.emit.kubernetes import volumes
     from provisioner.emit.kubernetes.targets import as_toml
+    from provisioner.emit.kubernetes.volumes import objects as volumes
 
     target = settings.target(to)
     made = volumes.objects(settings, target, facts)

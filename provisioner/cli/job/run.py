@@ -87,7 +87,7 @@ def command(
       provision job run --dry-run --server
       provision job run --detach && provision job logs -f
     """
-    from provisioner.emit.kubernetes.job import objects
+    from provisioner.emit.kubernetes.jobs.mirror import objects
     from provisioner.errors import UsageError
 
     if server and not dry_run:

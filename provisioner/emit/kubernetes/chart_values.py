@@ -6,12 +6,12 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from provisioner.emit.kubernetes import deadline
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.job_env import plain as plain_variables
+from provisioner.emit.kubernetes.jobs import deadline
+from provisioner.emit.kubernetes.jobs.environment import plain as plain_variables
+from provisioner.emit.kubernetes.jobs.network import egress
+from provisioner.emit.kubernetes.jobs.pods import ENVIRONMENT
 from provisioner.emit.kubernetes.mount import variables_at
-from provisioner.emit.kubernetes.network import egress
-from provisioner.emit.kubernetes.pods import ENVIRONMENT
 from provisioner.emit.kubernetes.quantities import gibibytes, room
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Mountpoint, Target

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from provisioner.emit.environment import POINTERS, environment
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.jobs.waiting import wait_container
 from provisioner.emit.kubernetes.names import AbsolutePath, Subdomain
 from provisioner.emit.kubernetes.objects import (
     MODELS,
@@ -18,7 +19,6 @@ from provisioner.emit.kubernetes.objects import (
 )
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target, readers
-from provisioner.emit.kubernetes.waiting import wait_container
 from provisioner.errors import NotFound, UsageError
 from provisioner.layout import ROOTS
 from provisioner.model import Layout

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from provisioner.emit.kubernetes.jobs.waiting import WAIT
 from provisioner.emit.kubernetes.mount import Mount, is_below
 from provisioner.emit.kubernetes.objects import MODELS, RELEASE
-from provisioner.emit.kubernetes.waiting import WAIT
 from provisioner.emit.mounts.changes import Log, Table, items, stale, table
 from provisioner.errors import InvalidInput, NotFound, UsageError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -57,7 +58,8 @@ class Rollout:
             if why := restarts_apart(reader.live):
                 raise UsageError(f"{reader} cannot be rolled out: {why}.", hint="Mend that, or name the others.")
             made = self._made(reader.live["spec"]["template"], str(reader))[0]
-            self.cluster.replace(_with_template(reader.live, made), dry_run=True)
+            with suppress(Conflict):  # it was changed since it was listed; later it is read again
+                self.cluster.replace(_with_template(reader.live, made), dry_run=True)
 
     def roll(self, reader: Reader) -> bool:
         """Bring one workload to the release of the lock, until its pods serve; False when it had it.

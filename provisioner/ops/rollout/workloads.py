@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.jobs.waiting import WAIT
 from provisioner.emit.kubernetes.mount import mount
 from provisioner.emit.kubernetes.objects import MODELS, RELEASE
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.waiting import WAIT
 from provisioner.emit.mounts.changes import Log
 from provisioner.emit.mounts.template import put
 from provisioner.errors import UsageError

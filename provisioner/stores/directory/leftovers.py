@@ -11,7 +11,7 @@ from provisioner.model import Digest, Tree
 from provisioner.ports.store import Held
 from provisioner.record import parse
 from provisioner.stores.directory.copying import inside
-from provisioner.stores.directory.files import read_small
+from provisioner.stores.directory.files import read_small, translated
 from provisioner.stores.directory.owner import Life, life_of
 from provisioner.stores.directory.partial import Leftover
 from provisioner.stores.directory.places import EXPECTED, PARTIAL, SEALED, STAGING, TREE, Places
@@ -26,9 +26,11 @@ class Abandoned:
 
 
 def abandoned(places: Places, now: float) -> Abandoned:
-    """Look through every build in the store; `now` is the file system's clock."""
+    """Look through every build in the store; `now` is the file system's clock. Raises StoreError, Unavailable."""
     found = Abandoned()
-    for name in sorted(os.listdir(places.staging)):
+    with translated(places.staging):
+        names = sorted(os.listdir(places.staging))
+    for name in names:
         with suppress(OSError, InvalidDocument):
             _add(found, places, name, life_of(places.build(name), now))
     return found

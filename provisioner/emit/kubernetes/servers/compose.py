@@ -52,7 +52,7 @@ def _service(settings: Settings, facts: Facts, member: Member, published: int) -
     onyx, compose = settings.onyx, settings.compose
     seen = environment(facts.lock, str(settings.mount_path), SCRATCH_PATH)
     values = servers.own_environment(onyx, member) | seen | dict(onyx.env) | dict(member.env)
-    ports = {} if compose.bind is None else {"ports": [_published(compose.bind, published, onyx.port)]}
+    ports = {} if not compose.bind else {"ports": [_published(compose.bind, published, onyx.port)]}
     return {
         "image": str(onyx.image),
         "command": [_literal(one) for one in (*servers.command(onyx), *onyx.args)],

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.job_env import exposed
+from provisioner.emit.kubernetes.jobs.environment import exposed
 from provisioner.emit.kubernetes.mount import Mount
 from provisioner.emit.kubernetes.names import EnvName, Image, Quantity
 from provisioner.emit.kubernetes.objects import (

@@ -241,13 +241,13 @@ class ComposeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         store: the folder of the store on the host.
-        bind: the host's address that the ports are published at; None publishes none.
+        bind: the host's address that the ports are published at; "" publishes none.
         inference_port, indexing_port: on the host.
         network: one that exists, such as that of Onyx's own project; None makes one.
     """
 
     store: AbsolutePath = AbsolutePath("/srv/models")
-    bind: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f.:]{2,45}\Z")] | None = "127.0.0.1"
+    bind: Annotated[str, Meta(pattern=r"^(?:[0-9A-Fa-f.:]{2,45})?\Z")] = "127.0.0.1"
     inference_port: _Port = 9000
     indexing_port: _Port = 9001
     network: Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9][\w.-]*\Z")] | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from provisioner.emit.kubernetes import volumes_azure, volumes_nfs, volumes_s3
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.objects import Object
 from provisioner.emit.kubernetes.quantities import bytes_of, gibibytes, room
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.static import MANY_WRITE, ONE_WRITES, claim
 from provisioner.emit.kubernetes.targets import AzureFiles, Claim, Mountpoint, Nfs, Provisioned, Separate, Target
+from provisioner.emit.kubernetes.volumes import azure, nfs, s3
+from provisioner.emit.kubernetes.volumes.static import MANY_WRITE, ONE_WRITES, claim
 from provisioner.errors import InvalidInput, UsageError
 
 
@@ -24,11 +24,11 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
         )
     size = capacity(target, facts)
     if isinstance(target, Nfs):
-        return volumes_nfs.objects(settings, target, size)
+        return nfs.objects(settings, target, size)
     if isinstance(target, AzureFiles):
-        return volumes_azure.objects(settings, target, size)
+        return azure.objects(settings, target, size)
     if isinstance(target, Mountpoint):
-        return volumes_s3.objects(settings, target, size)
+        return s3.objects(settings, target, size)
     if isinstance(target, Separate):
         return [claim(settings, name, ONE_WRITES, size, target.storage_class) for name in target.claims]
     return [claim(settings, target.claim, MANY_WRITE, size, target.storage_class)]
@@ -57,9 +57,9 @@ def notes(settings: Settings, target: Target, facts: Facts) -> list[str]:
     if isinstance(target, Nfs | AzureFiles | Mountpoint):
         found += _static_notes(settings)
     if isinstance(target, AzureFiles):
-        found += volumes_azure.notes(settings, target)
+        found += azure.notes(settings, target)
     if isinstance(target, Mountpoint):
-        found += volumes_s3.notes(target)
+        found += s3.notes(target)
     elif not isinstance(target, Claim) and target.size and bytes_of(target.size) < room(facts.size):
         found.append(
             f"{target.size} holds one release: for an update, `provision releases prune` has to make room first, or "

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from provisioner.emit.kubernetes.objects import Object
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.static import MANY_READ, Binding, pairs, volume_name
 from provisioner.emit.kubernetes.targets import Mountpoint
+from provisioner.emit.kubernetes.volumes.static import MANY_READ, Binding, pairs, volume_name
 
 DRIVER = "s3.csi.aws.com"
 ELSEWHERE = "us-east-1"  # what servers other than AWS call themselves when nobody said otherwise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from provisioner.emit.kubernetes.jobs.sources import port_of, url_port
 from provisioner.emit.kubernetes.objects import Object, metadata, selector
 from provisioner.emit.kubernetes.settings import JobSettings, Settings
-from provisioner.emit.kubernetes.sources import port_of, url_port
 
 # OpenShift's DNS pods listen on 5353 behind their Service's 53, and a policy sees the pods' port:
 # https://github.com/openshift/cluster-dns-operator (assets/dns/daemonset.yaml)

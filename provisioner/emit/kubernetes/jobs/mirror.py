@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from provisioner.emit.kubernetes import deadline, gitops, lock_map, network
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.job_env import ca_volume, environment, plain
+from provisioner.emit.kubernetes.jobs import deadline, gitops, lock_map, network
+from provisioner.emit.kubernetes.jobs.environment import ca_volume, environment, plain
+from provisioner.emit.kubernetes.jobs.pods import (
+    LONGEST_JOB,
+    container,
+    failure_policy,
+    fitting,
+    literal,
+    store,
+    template,
+)
+from provisioner.emit.kubernetes.jobs.sources import check_source
 from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata, selector
-from provisioner.emit.kubernetes.pods import LONGEST_JOB, container, failure_policy, fitting, literal, store, template
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.sources import check_source
 from provisioner.emit.kubernetes.targets import Mountpoint, Separate, Target, is_shared, writers
 from provisioner.errors import UsageError
 

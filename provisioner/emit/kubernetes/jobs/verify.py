@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from provisioner.emit.kubernetes import deadline, lock_map, network
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata, variables
-from provisioner.emit.kubernetes.pods import (
+from provisioner.emit.kubernetes.jobs import deadline, lock_map, network
+from provisioner.emit.kubernetes.jobs.pods import (
     ENVIRONMENT,
     LONGEST_CRON_JOB,
     container,
@@ -14,6 +13,7 @@ from provisioner.emit.kubernetes.pods import (
     store,
     template,
 )
+from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata, variables
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Target
 

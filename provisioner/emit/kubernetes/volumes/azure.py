@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from provisioner.emit.kubernetes.objects import Object
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.static import MANY_READ, MANY_WRITE, Binding, pairs, volume_name
 from provisioner.emit.kubernetes.targets import AzureFiles, readers
+from provisioner.emit.kubernetes.volumes.static import MANY_READ, MANY_WRITE, Binding, pairs, volume_name
 
 DRIVER = "file.csi.azure.com"
 _RECOMMENDED = ("mfsymlinks", "nobrl", "cache=strict", "actimeo=30", "nosharesock")

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.job_env import ca_volume, environment, plain
+from provisioner.emit.kubernetes.jobs.environment import ca_volume, environment, plain
+from provisioner.emit.kubernetes.jobs.pods import (
+    LONGEST_JOB,
+    container,
+    failure_policy,
+    fitting,
+    literal,
+    store,
+    template,
+)
 from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata
-from provisioner.emit.kubernetes.pods import LONGEST_JOB, container, failure_policy, fitting, literal, store, template
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Mountpoint, Separate, Target, writers
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from provisioner.emit.kubernetes.jobs.pods import ENVIRONMENT, literal
 from provisioner.emit.kubernetes.names import EnvName
 from provisioner.emit.kubernetes.objects import Object, secret_variables, variables
-from provisioner.emit.kubernetes.pods import ENVIRONMENT, literal
 from provisioner.emit.kubernetes.settings import JobSettings
 from provisioner.emit.kubernetes.targets import Mountpoint, Target
 from provisioner.errors import InvalidDocument, Problem

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from provisioner.emit.kubernetes import lock_map, network
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.jobs import lock_map, network
+from provisioner.emit.kubernetes.jobs.pods import ENVIRONMENT, LONGEST_JOB, container, for_readers, store, template
 from provisioner.emit.kubernetes.names import Quantity
 from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata, variables
-from provisioner.emit.kubernetes.pods import ENVIRONMENT, LONGEST_JOB, container, for_readers, store, template
 from provisioner.emit.kubernetes.settings import Resources, Settings
 from provisioner.emit.kubernetes.targets import Target
 

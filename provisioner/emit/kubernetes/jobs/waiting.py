@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from provisioner.emit.kubernetes.jobs.pods import ENVIRONMENT, container, store
 from provisioner.emit.kubernetes.names import Quantity
 from provisioner.emit.kubernetes.objects import Object, container_security, variables
-from provisioner.emit.kubernetes.pods import ENVIRONMENT, container, store
 from provisioner.emit.kubernetes.settings import Resources, Settings
 
 WAIT = "wait-for-models"

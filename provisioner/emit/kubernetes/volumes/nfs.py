@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from provisioner.emit.kubernetes.objects import Object
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.static import MANY_READ, MANY_WRITE, Binding, pairs
 from provisioner.emit.kubernetes.targets import Nfs, readers
+from provisioner.emit.kubernetes.volumes.static import MANY_READ, MANY_WRITE, Binding, pairs
 
 
 def objects(settings: Settings, target: Nfs, size: str) -> list[Object]:

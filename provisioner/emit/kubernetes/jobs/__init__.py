@@ -1,0 +1,1 @@
+"""What runs `provision` in a cluster: the mirror Job, the verify CronJob, and what they are made of."""

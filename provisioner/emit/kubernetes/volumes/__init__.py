@@ -1,0 +1,1 @@
+"""PersistentVolumes and claims, one module for each kind of volume."""
