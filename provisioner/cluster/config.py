@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provisioner.cluster.errors import bad_token
 from provisioner.errors import InvalidInput
 
 if TYPE_CHECKING:
     from lightkube.config.kubeconfig import SingleConfig
-    from lightkube.config.models import UserExec
 
 _LISTS = ("clusters", "contexts", "users")
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-_EXEC = "client.authentication.k8s.io/"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Access:
 
 
 def find_access(kubeconfig: str | None, context: str | None) -> Access:
-    """The context asked for, else the current one. Raises InvalidInput."""
+    """The context asked for, else the current one. Raises InvalidInput, AccessDenied for a token that is none."""
     named = kubeconfig or os.environ.get("KUBECONFIG")
     paths = [Path(part).expanduser() for part in (named or "~/.kube/config").split(os.pathsep) if part]
     there = [path for path in paths if path.exists()]
@@ -120,27 +118,23 @@ def _chosen(document: dict[str, Any], where: str, context: str | None) -> Access
         raise InvalidInput(f"The kubeconfig {where} is not valid: {error}.") from None
     assert config is not None
     cluster = next(one["cluster"] for one in document["clusters"] if one["name"] == config.context.cluster)
-    return Access(_with_login(config), f"context {config.context_name}", cluster.get("proxy-url"))
+    where = f"context {config.context_name}"
+    return Access(_with_user(config, where), where, cluster.get("proxy-url"))
 
 
-def _with_login(config: SingleConfig) -> SingleConfig:
-    """The same with a login plugin told what kubectl tells it, and a user where there is none (lightkube wants one)."""
+def _with_user(config: SingleConfig, where: str) -> SingleConfig:
+    """The same with a user where there is none (lightkube wants one). Raises AccessDenied for a token that is none."""
     from lightkube.config.models import User
 
-    user = config.user or User()
-    if user.exec is not None:
-        import msgspec
+    from provisioner.cluster.login import is_token
 
-        user = msgspec.structs.replace(user, exec=_plugin(user.exec))
+    user = config.user or User()
+    if user.token is not None and not is_token(user.token):
+        raise bad_token(where)
     return config._replace(user=user)
 
 
-def _plugin(given: UserExec) -> UserExec:
-    """lightkube 1.0 speaks v1beta1 only, whose answer is v1's, and leaves KUBERNETES_EXEC_INFO out, which v1 needs."""
-    import msgspec
-    from lightkube.config.models import NameValue
-
-    info = {"apiVersion": given.apiVersion, "kind": "ExecCredential", "spec": {"interactive": False}}
-    variables = [*(given.env or []), NameValue(name="KUBERNETES_EXEC_INFO", value=json.dumps(info))]
-    version = _EXEC + "v1beta1" if given.apiVersion == _EXEC + "v1" else given.apiVersion
-    return msgspec.structs.replace(given, apiVersion=version, env=variables)
+def shown(server: str) -> str:
+    """An address without the user and the password that it may hold."""
+    scheme, divider, rest = server.partition("://")
+    return scheme + divider + rest.rpartition("@")[2] if divider else server.rpartition("@")[2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ClassVar, TextIO
 
 from provisioner.errors import ProvisionError, StoreError
@@ -18,20 +18,21 @@ class Gone(ProvisionError):
     exit_code: ClassVar[int] = 128 + signal.SIGPIPE  # as a shell says it of any command
 
 
-class Results:
-    """stdout, whose failures are ours wherever somebody prints: click and rich end with 1 where the reader is gone."""
+class Stream:
+    """One of the two, with a guard around every write: click and rich would end with 1 where the reader is gone."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, guard: Callable[[], AbstractContextManager[None]]) -> None:
+        self._stream, self._guard = stream, guard
 
     def write(self, text: str) -> int:
-        """Raises Gone, StoreError."""
-        with _translated():
-            return self._stream.write(text)
+        """Raises what the guard raises."""
+        with self._guard():
+            self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        """Raises Gone, StoreError."""
-        with _translated():
+        """Raises what the guard raises."""
+        with self._guard():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -39,7 +40,7 @@ class Results:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _results() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -51,16 +52,24 @@ def _translated() -> Iterator[None]:
         ) from None
 
 
+def _notes() -> AbstractContextManager[None]:
+    """What cannot be said goes nowhere: a log that is full ends no mirror."""
+    return suppress(OSError)
+
+
 def prepare() -> None:
-    """Make both usable. Python has None for a closed one, and prints what is for stderr to stdout then."""
-    # The lowest free number is the closed one's own, so that no file of ours gets it. To write to it fails.
-    results: Any = Results(sys.stdout or _opened(os.O_RDONLY))
-    sys.stdout = results
-    sys.stderr = sys.stderr or _opened(os.O_WRONLY)
+    """Make both usable. Python has None for a closed one, and prints what is for stderr to stdout then.
+
+    To write results to a closed stdout fails; what is for a closed stderr goes nowhere.
+    """
+    results: Any = Stream(sys.stdout or _stand_in(os.O_RDONLY), _results)
+    notes: Any = Stream(sys.stderr or _stand_in(os.O_WRONLY), _notes)
+    sys.stdout, sys.stderr = results, notes
 
 
-def _opened(flags: int) -> TextIO:
-    return os.fdopen(os.open(os.devnull, flags), "w", encoding="utf-8", errors="backslashreplace")
+def _stand_in(flags: int) -> TextIO:
+    """For a closed one; the lowest free number is its own, so that no file of ours gets it."""
+    return open(os.open(os.devnull, flags), "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def let_go() -> None:

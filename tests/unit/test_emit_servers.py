@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -578,3 +580,27 @@ def test_compose_is_a_file_and_the_variables_of_the_api_server(tmp_path: Path) -
     assert (tmp_path / "out" / "compose.yaml").read_text() == printed.out
     lines = (tmp_path / "out" / "api-server.env").read_text().splitlines()
     assert dict(line.split("=", 1) for line in lines) == yaml.safe_load(printed.out)["x-api-server-environment"]
+
+
+# The pages
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = {"onyx": "onyx", "qwiser": "qwiser", "kserve-vllm": "kserve", "rag8s-ray": "ray", "compose": "onyx"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_emits_can_be_emitted(page: str, tmp_path: Path) -> None:
+    """Its settings and its `provision emit` commands, as they stand there."""
+    text = (DOCS / f"deploy-{page}.md").read_text()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    write(tmp_path, *LOCKS[PAGES[page]])
+    (tmp_path / "provision.toml").write_text("".join(body for kind, body in blocks if kind == "toml"))
+    lines = [line for kind, body in blocks if not kind for line in body.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("provision emit ")]
+    assert commands
+    for one in commands:
+        rest = one[1 : one.index("&&")] if "&&" in one else one[1:]
+        done = provision(*rest, cwd=tmp_path)
+        assert done.code == 0, (rest, done.err)
+    for folder in {path.parent for path in tmp_path.rglob("kustomization.yaml")}:
+        manifests.validate(manifests.kustomize(folder))
