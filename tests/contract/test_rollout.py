@@ -146,6 +146,15 @@ def test_what_does_not_come_up_gets_its_old_template_back_and_the_rest_keeps_the
     assert [name for name in controllers.order if "prune" in name] == []
 
 
+def test_a_stateful_set_needs_its_broken_pod_deleted_and_says_so(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "index", template(OLD), "StatefulSet", serviceName="x")
+    controllers.stuck.add("index")
+    done = rollout(site)
+    assert done.code == 5
+    assert "Its old template is back; delete its broken pod" in done.err
+    assert mounted(site.api, "index", "statefulsets") == [f"releases/{OLD}"]
+
+
 def test_a_mirror_that_fails_touches_no_workload(site: Site, controllers: Controllers) -> None:
     workload(site.api, "search", template(OLD))
     before = copy.deepcopy(live(site.api, "search"))

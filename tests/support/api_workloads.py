@@ -122,7 +122,9 @@ class Controllers:
         if name in self.stuck:
             self.stuck.discard(name)  # the template that comes back is a good one
             one["status"] = status | {"observedGeneration": generation, "updatedReplicas": 1}
-            one["status"]["conditions"] = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]
+            one["status"]["conditions"] = [
+                {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+            ]
             self._waits(name, one)
             self.meanwhile()
         else:

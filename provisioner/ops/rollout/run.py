@@ -15,7 +15,7 @@ from provisioner.emit.kubernetes.settings import Settings
 from provisioner.errors import NotFound, ProvisionError, Unavailable, Unusable, UsageError
 from provisioner.ops.job.objects import name, waiting
 from provisioner.ops.rollout.readers import Reader
-from provisioner.ops.rollout.state import progress, restarts_apart, stops_first
+from provisioner.ops.rollout.state import back_again, progress, restarts_apart, stops_first
 from provisioner.ops.rollout.workloads import Object, repointed, uses
 
 _TRIES = 5  # against others who change the same object
@@ -105,11 +105,11 @@ class Rollout:
         def change() -> str:
             now = self._get(reader)
             if now["spec"]["template"] == before:
-                return "Its old template is back."
+                return back_again(now)
             if now["spec"]["template"] != after:
                 return "Its template was changed by somebody else meanwhile, so it is left as it is."
             self.cluster.replace(_with_template(now, before))
-            return "Its old template is back."
+            return back_again(now)
 
         try:
             return self._patiently(lambda: self._unopposed(change, reader))

@@ -33,6 +33,14 @@ def stops_first(one: Mapping[str, Any]) -> bool:
     return (one["spec"].get("strategy") or {}).get("type") == "Recreate"
 
 
+def back_again(one: Mapping[str, Any]) -> str:
+    """What to say when a workload's old template was put back."""
+    if one["kind"] == "StatefulSet" and one["spec"].get("podManagementPolicy") != "Parallel":
+        # https://github.com/kubernetes/kubernetes/issues/67250
+        return "Its old template is back; delete its broken pod, which a StatefulSet does not replace by itself."
+    return "Its old template is back."
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a workload is.
