@@ -50,14 +50,14 @@ def _settled(replicas: int, generation: int) -> Object:
 
 
 class Controllers:
-    """Jobs succeed, unless `exits` says otherwise; workloads come up, unless their name is in `stuck`."""
+    """Jobs succeed, unless `exits` says otherwise; workloads come up, unless `stuck` has them and they mount `bad`."""
 
-    def __init__(self, api: ApiServer) -> None:
-        self.api = api
+    def __init__(self, api: ApiServer, bad: str) -> None:
+        self.api, self.bad = api, bad
         self.exits: dict[str, int] = {}
         self.stuck: set[str] = set()
         self.during: dict[str, Callable[[], None]] = {}  # part of a Job's name -> what happens while it runs
-        self.meanwhile: Callable[[], None] = lambda: None  # when a workload has just got stuck
+        self.meanwhile: Callable[[], object] = lambda: None  # when a workload has just got stuck
         self.jobs: list[Object] = []
         self.order: list[str] = []
         self._stop = False
@@ -119,8 +119,7 @@ class Controllers:
         if status.get("observedGeneration") == generation:
             return
         self.order.append(name)
-        if name in self.stuck:
-            self.stuck.discard(name)  # the template that comes back is a good one
+        if name in self.stuck and f"releases/{self.bad}" in str(one["spec"]["template"]):
             one["status"] = status | {"observedGeneration": generation, "updatedReplicas": 1}
             one["status"]["conditions"] = [
                 {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
