@@ -138,7 +138,7 @@ def test_a_volume_that_is_not_mounted(tmp_path: Path) -> None:
 
 
 def test_leftovers_are_named(tmp_path: Path) -> None:
-    for name, age in (("7f3c9a1b2d4e.dead", 3600), ("provision-doctor.0123", 3600), ("7f3c9a1b2d4e.young", 0)):
+    for name, age in (("7f3c9a1b2d4e.dead", 3600), ("provision-doctor.0123", 3600), ("b21d0c44e9f0.young", 0)):
         folder = tmp_path / "staging" / name
         folder.mkdir(parents=True)
         os.utime(folder, (time.time() - age,) * 2)
@@ -147,7 +147,7 @@ def test_leftovers_are_named(tmp_path: Path) -> None:
     assert f"prune --keep 2 --at {tmp_path}" in found["leftovers"].advice
     assert len(os.listdir(tmp_path / "staging")) == 3
     DirectoryBackend(tmp_path).open().sweep()
-    assert os.listdir(tmp_path / "staging") == ["7f3c9a1b2d4e.young"]
+    assert os.listdir(tmp_path / "staging") == ["b21d0c44e9f0.young"]
 
 
 # Buckets

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from provisioner.errors import NotFound
+from provisioner.ops import waiting
+from provisioner.stores.targets import open_store
 from tests.support.faults import FaultyHub
-from tests.support.faults_process import Done, environment, provision, start
+from tests.support.faults_process import Done, command, environment, provision, start
 from tests.support.locks import MemorySource, document, small, snapshot, tree, write
 from tests.support.stores import DirectoryBackend, transfer
 
@@ -168,14 +174,14 @@ def test_it_is_verified_as_soon_as_it_is_there(place: Path, lock: bool) -> None:
     if not lock:
         (place / "models.lock").unlink()
     log = place / "err"
-    waiting = start("verify", "--at", place / "store", "--wait", 60, cwd=place, stderr=log)
+    process = start("verify", "--at", place / "store", "--wait", 60, cwd=place, stderr=log)
     while "Waiting for" not in log.read_text():
-        assert waiting.poll() is None
+        assert process.poll() is None
         time.sleep(0.02)
     made = DirectoryBackend(place / "store")
     transfer(document(MADE), made.open(), MemorySource(MADE))
     made.open().activate(RELEASE)
-    assert waiting.wait(30) == 0, log.read_text()
+    assert process.wait(30) == 0, log.read_text()
 
 
 def test_what_came_is_really_verified(place: Path, backend: DirectoryBackend) -> None:
@@ -187,6 +193,31 @@ def test_what_came_is_really_verified(place: Path, backend: DirectoryBackend) ->
 def test_a_volume_that_is_not_mounted_yet_is_waited_for(place: Path) -> None:
     done = provision("verify", "--at", "pvc", "--wait", 0, cwd=place, PROVISION_PVC_DIR=str(place / "absent"))
     assert (done.code, f"pvc has not got release {RELEASE}" in done.err) == (7, True)
+
+
+@pytest.mark.parametrize("name", ["../../etc", RELEASE.upper(), "main"])
+def test_what_can_be_no_release_is_not_waited_for(place: Path, name: str) -> None:
+    log = place / "err"
+    arguments = ("verify", "--at", place / "store", "--release", name)
+    process = start(*arguments, "--wait", 3600, cwd=place, stderr=log)
+    try:
+        assert process.wait(30) == 7
+    finally:
+        process.kill()
+        process.wait()
+    assert log.read_text() == provision(*arguments, cwd=place).err
+    assert f"{name!r} is not the name of a release" in log.read_text()
+
+
+def test_a_silent_server_does_not_lengthen_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "ANSWER_SECONDS", 0.5)
+    for name in ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
+        monkeypatch.setenv(name, "x" * 12)
+    monkeypatch.setenv("MINIO_SECURE", "false")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # its connections are made, and nothing is said
+        address = f"minio://127.0.0.1:{silent.getsockname()[1]}/models"
+        with pytest.raises(NotFound, match=f"release {RELEASE} within 0 s: the store does not answer"):
+            waiting.await_release(partial(open_store, address), RELEASE, 0, lambda _: None, address)
 
 
 # PROVISION_SUMMARY
@@ -295,3 +326,60 @@ def test_a_file_that_cannot_be_written_is_a_warning(place: Path, backend: Direct
         assert done.err.count("PROVISION_SUMMARY") == 1
         done = provision("verify", "--at", backend.root, "--json", cwd=place, PROVISION_SUMMARY=str(target))
         assert (done.code, done.json["ok"], done.events[-1]["event"]) == (0, True, "note")
+
+
+# Streams that are full, closed, or read by nobody
+
+
+def redirected(place: Path, to: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A command in a shell, its streams redirected, with its line in `log`."""
+    line = f"set -o pipefail; {shlex.join(command(*arguments))} {to}"
+    variables = environment(**{"PROVISION_SUMMARY": str(place / "log")} | variables)
+    return subprocess.run(["bash", "-c", line], cwd=place, env=variables, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)], ids=["table", "json"])
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [
+        (">/dev/full", 8, "The results cannot be written to stdout: No space left on device."),
+        ("1>&-", 8, "The results cannot be written to stdout: Bad file descriptor."),
+        ("1>&- 2>&-", 8, ""),
+        (">/dev/full 2>&1", 8, ""),
+        ("| true", 141, ""),
+        ("2>&-", 0, ""),
+        ("2>/dev/full", 0, ""),
+    ],
+)
+def test_the_line_agrees_with_the_exit_code(
+    place: Path, backend: DirectoryBackend, to: str, code: int, said: str, flags: tuple[str, ...]
+) -> None:
+    done = redirected(place, to, "mirror", "--to", place / "new", "--from", backend.root, *flags)
+    assert (done.returncode, summary(place / "log")["exit_code"]) == (code, code), done.stderr
+    assert DirectoryBackend(place / "new").open().active() == RELEASE  # what was done stays done
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    if said:
+        (line,) = (line for line in done.stderr.splitlines() if "stdout" in line and "cannot" in line)
+        assert said in line
+    if not code:
+        assert RELEASE in done.stdout and (not flags or json.loads(done.stdout)["active"])
+
+
+@pytest.mark.parametrize("to", [">/dev/full", "1>&-"])
+def test_text_that_click_prints_is_a_result_too(place: Path, backend: DirectoryBackend, to: str) -> None:
+    for arguments in (("sums", "--at", backend.root, "--release", RELEASE), ("--version",), ("verify", "--help")):
+        done = redirected(place, to, *arguments)
+        assert (done.returncode, "cannot be written to stdout" in done.stderr) == (8, True), arguments
+        assert summary(place / "log")["exit_code"] == 8
+
+
+def test_a_command_without_results_needs_no_stdout(place: Path) -> None:
+    done = redirected(place, "1>&-", "verify", "--at", place / "nowhere")
+    assert (done.returncode, summary(place / "log")["exit_code"]) == (7, 7)
+
+
+def test_a_warning_never_gets_among_the_results(place: Path, backend: DirectoryBackend) -> None:
+    (place / "folder").mkdir()
+    variables = {"PROVISION_SUMMARY": str(place / "folder")}  # which cannot be written
+    done = redirected(place, "2>&-", "verify", "--at", backend.root, "--json", **variables)
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -16,13 +17,17 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.errors import ProvisionError, StoreError, Unavailable
+from provisioner.model import Layout
+from provisioner.ops.waiting import await_others
 from provisioner.plan.shards import split
+from provisioner.ports.events import Event
 from tests.support.faults import FaultyHub
 from tests.support.faults_process import Done, provision, start
 from tests.support.hub_fixture import Made, make
-from tests.support.locks import tree, write
+from tests.support.locks import MemorySource, document, small, tree, with_layouts, write
 from tests.support.mounts import volume
-from tests.support.stores import DirectoryBackend, findings
+from tests.support.stores import DirectoryBackend, findings, transfer
 
 COUNT = 3
 PART = 1_000_000  # bytes, about, of each of nine files
@@ -272,3 +277,77 @@ def test_a_shard_that_does_not_fit_says_so_before_the_first_byte(tmp_path: Path,
         done = pods.run(1, "--json")
         assert (done.code, json.loads(done.err.splitlines()[-1])["exit_code"]) == (8, 8)
         assert pods.hub.requests == []
+
+
+# A server that is away for a moment
+
+
+@dataclass
+class Server:
+    """The file server of a store: so many of the next looks into `staging/` fail."""
+
+    failing: int
+    number: int
+    looks: int = 0
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = os.listdir
+
+        def listdir(path: str = ".") -> list[str]:
+            if str(path).endswith("/staging"):
+                self.looks += 1
+                if self.looks <= self.failing:
+                    raise OSError(self.number, os.strerror(self.number), path)
+            return real(path)
+
+        monkeypatch.setattr(os, "listdir", listdir)
+
+
+@pytest.fixture
+def waited_for(tmp_path: Path) -> DirectoryBackend:
+    """A store that holds every byte of `WANTED`, which is not published."""
+    backend = DirectoryBackend(tmp_path / "store")
+    transfer(document(small()), backend.open(), MemorySource(small()))
+    return backend
+
+
+WANTED = tree(with_layouts(small(), Layout.FLAT))
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_a_look_that_fails_is_repeated(
+    waited_for: DirectoryBackend, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    server, events = Server(3, number), list[Event]()
+    server.install(monkeypatch)
+    await_others(waited_for.open(), WANTED, 60, events.append)
+    assert server.looks == 4
+    (notice,) = events
+    assert os.strerror(number) in str(notice)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "code"), [(errno.ESTALE, Unavailable, 5), (errno.EIO, StoreError, 8)], ids=["ESTALE", "EIO"]
+)
+def test_a_server_that_stays_away_ends_the_wait(
+    waited_for: DirectoryBackend,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[ProvisionError],
+    code: int,
+) -> None:
+    server = Server(10**9, number)
+    server.install(monkeypatch)
+    with pytest.raises(kind, match=os.strerror(number)) as caught:
+        await_others(waited_for.open(), WANTED, 0.3, lambda _: None)
+    assert (caught.value.exit_code, server.looks > 1) == (code, True)
+
+
+def test_what_will_not_pass_ends_the_wait_at_once(
+    waited_for: DirectoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(10**9, errno.EROFS)
+    server.install(monkeypatch)
+    with pytest.raises(StoreError, match="read-only file system"):
+        await_others(waited_for.open(), WANTED, 60, lambda _: None)
+    assert server.looks == 1

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
-from provisioner.errors import InvalidDocument, NotFound, Problem, ProvisionError, VerificationFailed
+from provisioner.errors import InvalidDocument, NotFound, Problem, ProvisionError, Unavailable, VerificationFailed
 from provisioner.model import Digest, Tree
 from provisioner.ports.store import Advance, Capabilities, Held, Modes, Observed
 from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord, is_release_id, parse
@@ -63,7 +63,7 @@ class DirectoryStore:
             return ()
         found = []
         for name in names:
-            with suppress(FileNotFoundError):  # another process may be pruning
+            with suppress(NotFound), translated(self.path(name)):  # another process may be pruning
                 found.append((os.stat(self.path(name)).st_mtime, name))
         return tuple(name for _, name in sorted(found, reverse=True))
 
@@ -210,6 +210,8 @@ class DirectoryStore:
             return None
         try:
             record = self.record(tree.release_id)
+        except Unavailable:  # the file server, and not the release
+            raise
         except ProvisionError as error:
             return (Finding(Kind.RECORD, RECORD_NAME, str(error)),)
         if record.tree.digest != tree.digest:
