@@ -105,6 +105,8 @@ def command(
         how, pruned = How(every, None, False, False), None
         _mirror(cluster, to, settings, target, facts, how, output)
         changed, error = _roll(work, found)
+        if error is None:
+            _nightly(work, target)
         if error is None and prune:
             pruned = _prune(work, target, keep, how, output)
         now = _found(work, workloads, output)
@@ -170,6 +172,13 @@ def _roll(work: Rollout, found: Sequence[Reader]) -> tuple[list[str], ProvisionE
     except ProvisionError as error:
         return changed, error
     return changed, None
+
+
+def _nightly(work: Rollout, target: Target) -> None:
+    from provisioner.emit.kubernetes.jobs.verify import objects
+    from provisioner.ops.rollout.nightly import move
+
+    move(work.cluster, objects(work.settings, target, work.facts), work.facts.release, work.note)
 
 
 def _prune(work: Rollout, target: Target, keep: int, how: How, output: Output) -> list[dict[str, Any]] | None:

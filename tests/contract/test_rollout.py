@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -345,6 +346,29 @@ def test_a_prune_spares_what_is_scaled_to_nothing_or_comes_later(site: Site, con
     site.api.put("pods", NAMESPACE, "over", over)
     assert rollout(site, "deployment/search").code == 0
     assert spared(controllers) == sorted([NEW, "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"])
+
+
+def test_the_nightly_verify_checks_the_new_release_and_keeps_its_schedule(site: Site, controllers: Controllers) -> None:
+    workload(site.api, "search", template(OLD))
+    before = provision("emit", "verify", "--json", "--schedule", "1 2 * * *", cwd=site.folder).json["items"]
+    (cron,) = [one for one in before if one["kind"] == "CronJob"]
+    text = json.dumps(cron).replace(NEW, OLD).replace(FACTS.digest[:12], "0" * 12)
+    site.api.put("cronjobs", NAMESPACE, "models-verify", json.loads(text))
+    done = rollout(site)
+    assert done.code == 0, done.err
+    found = live(site.api, "models-verify", "cronjobs")
+    assert found["spec"] == cron["spec"]
+    assert found["metadata"]["annotations"]["model-provisioner/release"] == NEW
+    lock = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["volumes"]
+    (name,) = [one["configMap"]["name"] for one in lock if "configMap" in one]
+    assert ("configmaps", NAMESPACE, name) in site.api.objects
+    assert OLD not in spared(controllers)
+
+
+def test_a_kind_that_cannot_be_rolled_out_is_refused_at_once(site: Site, controllers: Controllers) -> None:
+    done = rollout(site, "pod/x")
+    assert done.code == 2
+    assert site.api.requests == []
 
 
 def test_nothing_is_pruned_under_a_pod_that_does_not_say_what_it_reads(site: Site, controllers: Controllers) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from provisioner.cluster.client import Cluster
-from provisioner.errors import NotFound
+from provisioner.errors import NotFound, UsageError
 from provisioner.ops.job.objects import is_over, name
 from provisioner.ops.rollout.state import owner
 from provisioner.ops.rollout.workloads import Object, named, uses
@@ -40,8 +40,11 @@ class Reader:
 def readers(cluster: Cluster, claims: Collection[str], wanted: Sequence[str] = ()) -> tuple[Reader, ...]:
     """The workloads that mount a release of these claims; with `wanted` only these KIND/NAME or NAME.
 
-    Raises NotFound for one that is wanted and is not there, or mounts no release of them.
+    Raises UsageError for a kind that cannot be rolled out, NotFound for one that is not there, or mounts no release.
     """
+    for text in wanted:
+        if "/" in text and not any(_is_kind(text.partition("/")[0], kind) for kind in KINDS):
+            raise UsageError(f"{text} is no workload that can be rolled out.", hint="As in: deployment/NAME")
     every = [found for kind in KINDS for one in cluster.list(kind) if (found := _reader(kind, one, claims))]
     chosen = [one for one in every if not wanted or any(_means(text, one) for text in wanted)]
     there = ", ".join(map(str, every)) or "none"
@@ -62,7 +65,11 @@ def _reader(kind: str, one: Object, claims: Collection[str]) -> Reader | None:
 
 def _means(text: str, reader: Reader) -> bool:
     kind, slash, wanted = text.rpartition("/")
-    return wanted == reader.name and (not slash or kind.lower() in (reader.kind.lower(), reader.kind.lower() + "s"))
+    return wanted == reader.name and (not slash or _is_kind(kind, reader.kind))
+
+
+def _is_kind(text: str, kind: str) -> bool:
+    return text.lower() in (kind.lower(), f"{kind.lower()}s")
 
 
 @dataclass(frozen=True, slots=True)
