@@ -92,11 +92,13 @@ def _read(path: Path) -> dict[str, Any]:
 def _named(entries: Any, key: str, path: Path) -> list[dict[str, Any]]:
     """The entries with their relative paths made absolute, since they may come from different folders."""
     found: list[dict[str, Any]] = []
-    for one in entries or []:
+    for one in entries if isinstance(entries, list) else [entries] if entries else []:
         inner = one.get(key.rstrip("s")) if isinstance(one, dict) else None
         if not isinstance(inner, dict) or not isinstance(one.get("name"), str):
             raise InvalidInput(f"The kubeconfig {path} has an entry in {key} without a name or a {key.rstrip('s')}.")
-        places = {name: str(path.parent.absolute() / inner[name]) for name in _PATHS if inner.get(name)}
+        places = {
+            name: str(path.parent.absolute() / inner[name]) for name in _PATHS if isinstance(inner.get(name), str)
+        }
         found.append({"name": one["name"], key.rstrip("s"): inner | places})
     return found
 
@@ -119,7 +121,14 @@ def _chosen(document: dict[str, Any], where: str, context: str | None) -> Access
     assert config is not None
     cluster = next(one["cluster"] for one in document["clusters"] if one["name"] == config.context.cluster)
     where = f"context {config.context_name}"
-    return Access(_with_user(config, where), where, cluster.get("proxy-url"))
+    return Access(_with_user(config, where), where, _proxy(cluster.get("proxy-url"), where))
+
+
+def _proxy(url: object, where: str) -> str | None:
+    scheme = str(url).partition("://")[0].lower()
+    if url and scheme not in ("http", "https", "socks5", "socks5h"):
+        raise InvalidInput(f"The proxy-url of {where} is no http:// or socks5:// address.")
+    return str(url) if url else None
 
 
 def _with_user(config: SingleConfig, where: str) -> SingleConfig:
@@ -129,7 +138,7 @@ def _with_user(config: SingleConfig, where: str) -> SingleConfig:
     from provisioner.cluster.login import is_token
 
     user = config.user or User()
-    if user.token is not None and not is_token(user.token):
+    if user.token and not is_token(user.token):
         raise bad_token(where)
     return config._replace(user=user)
 

@@ -54,8 +54,12 @@ def read(data: dict[str, Any]) -> LockSchema:
 
 
 def parsed(kind: type, value: Any) -> Any:
-    """Our validated strings; they raise ValueError, which becomes msgspec's error with the place."""
-    if not isinstance(value, str):
+    """Our validated strings; they raise ValueError, which becomes msgspec's error with the place.
+
+    Those with `takes_numbers` are given numbers too.
+    """
+    is_number = type(value) in (int, float) and getattr(kind, "takes_numbers", False)
+    if not isinstance(value, str) and not is_number:
         raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
     return kind(value)
 

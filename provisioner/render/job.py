@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.ops.job.log import Failure, Progress, Reader, Result
 from provisioner.ops.job.outcome import deciding
 from provisioner.ports.events import Finished
-from provisioner.render.printable import printable
+from provisioner.render.printable import printable, printable_json
 from provisioner.render.progress import event_line
 from provisioner.render.sizes import count, duration, size
 from provisioner.render.tables import facts, table, transfer_table, verify_table
@@ -67,8 +67,9 @@ def document(data: dict[str, Any]) -> list[Any]:
 
 
 def _summary_facts(pod: str, summary: dict[str, Any]) -> RenderableType:
-    rows = [(str(key), str(value)) for key, value in summary.items() if not isinstance(value, dict | list)]
-    return facts(f"{pod}, by its termination message", [(key, printable(value)) for key, value in rows])
+    told = {key: "unknown" if value is None else str(value) for key, value in summary.items()}
+    rows = [(key, told[key]) for key, value in summary.items() if not isinstance(value, dict | list)]
+    return facts(f"{pod}, by its termination message", rows)
 
 
 def _shares(record: JobRecord) -> RenderableType:
@@ -97,9 +98,8 @@ def status_table(namespace: str, jobs: Sequence[JobStatus]) -> RenderableType:
     )
     for one in jobs:
         code = "" if one.exit_code is None else str(one.exit_code)
-        result.add_row(
-            one.job, one.release, one.state, _pods(one), one.since, code, printable(summary_line(one.summary))
-        )
+        cells = (one.job, one.release, one.state, _pods(one), one.since, code, summary_line(one.summary))
+        result.add_row(*map(printable, cells))
     troubles = [f"{job.job}: {one.message} {one.hint}".strip() for job in jobs for one in job.troubles]
     return Group(result, *map(printable, troubles))
 
@@ -123,7 +123,7 @@ def summary_line(summary: dict[str, Any]) -> str:
 
 
 class LogLines:
-    """The lines of pods as the log of a local command; `raw` leaves them as they are."""
+    """The lines of pods as the log of a local command; `raw` leaves them as they are, but for control characters."""
 
     def __init__(self, *, raw: bool) -> None:
         self._raw = raw
@@ -132,7 +132,7 @@ class LogLines:
     def lines(self, pod: str, text: str, several: bool) -> Iterator[str]:
         """What to print for one line."""
         if self._raw:
-            yield text
+            yield printable_json(text)
             return
         said = self._readers.setdefault(pod, Reader()).read(text)
         for one in self._said(said):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+_MOST = 10**30  # beyond it a number was made up by somebody
+
 
 def size(count: int) -> str:
     """Bytes with a decimal unit: 90.9 MB."""
+    if not -_MOST < count < _MOST:
+        return "unknown size"
     if abs(count) < 1000:
         return f"{count} B"
     value = float(count)
@@ -17,6 +23,8 @@ def size(count: int) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as 0.4 s, 12 s, 3 min 05 s or 2 h 07 min."""
+    if not math.isfinite(seconds):
+        return "unknown time"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

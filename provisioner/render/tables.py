@@ -29,6 +29,7 @@ def table(title: str, *columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
+    title = printable(title)
     result = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     result.min_width = len(title)  # or a short table breaks its title into lines
     for column in columns:
@@ -41,7 +42,7 @@ def facts(title: str, rows: Iterable[tuple[str, str]]) -> Table:
     result = table(title, "", "")
     result.show_header = False
     for name, value in rows:
-        result.add_row(name, value)
+        result.add_row(printable(name), printable(value))
     return result
 
 
@@ -75,7 +76,8 @@ def transfer_table(
         return _part_table(report, shard, head)
     if not report.changed:
         made_active = " It is the active one now." if before != active else ""
-        return f"Nothing to do: {head} is there ({count(report.files, 'file')}, {size(report.bytes)}).{made_active}"
+        content = f"{count(report.files, 'file')}, {size(report.bytes)}"
+        return printable(f"Nothing to do: {head} is there ({content}).{made_active}")
     rows = [
         ("content", f"{count(report.files, 'file')}, {size(report.bytes)}"),
         ("moved", size(report.moved)),
@@ -114,12 +116,12 @@ def verify_table(report: VerifyReport) -> RenderableType:
         f"{duration(report.seconds)}, against {report.against}, evidence: {report.evidence}"
     )
     if report.ok:
-        return f"OK  {head}"
+        return printable(f"OK  {head}")
     findings = table(f"FAILED  {head}", "finding", "path", "detail")
     for finding in report.findings:
-        findings.add_row(finding.kind, printable(finding.path), printable(finding.detail))
+        findings.add_row(*map(printable, (finding.kind, finding.path, finding.detail)))
     hint = f"To mend it: provision mirror --to {report.store} --repair"
-    return Group(findings, f"{count(len(report.findings), 'finding')}. {hint}")
+    return Group(findings, printable(f"{count(len(report.findings), 'finding')}. {hint}"))
 
 
 def loads_table(loads: Iterable[LoadResult]) -> RenderableType:
@@ -127,7 +129,7 @@ def loads_table(loads: Iterable[LoadResult]) -> RenderableType:
     result = table("Loading, offline, each in its own process", "model", "layout", "library", "outcome", "", "#time")
     for one in loads:
         took = duration(one.seconds) if one.seconds else ""
-        result.add_row(one.repo, one.layout, one.library or "-", one.outcome, one.detail, took)
+        result.add_row(one.repo, one.layout, one.library or "-", one.outcome, printable(one.detail), took)
     return result
 
 
@@ -143,9 +145,11 @@ def releases_table(store: str, releases: Iterable[ReleaseSummary]) -> Renderable
     """What a store holds."""
     result = table(f"Releases in {store}", "release", "", "created", "#files", "#size", "models")
     for release in releases:
-        models = printable(release.problem) or "\n".join(release.models)
+        models = printable(release.problem or "\n".join(release.models))
         active = "active" if release.active else ""
-        result.add_row(release.release, active, release.created, f"{release.files:,}", size(release.bytes), models)
+        result.add_row(
+            release.release, active, printable(release.created), f"{release.files:,}", size(release.bytes), models
+        )
     return result
 
 

@@ -7,12 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from provisioner.cluster.client import Cluster
+from provisioner.ops.job.run import start
 from tests.support.api_cluster import NAMESPACE, Played, claim
 from tests.support.api_server import ApiServer
 from tests.support.faults_process import REPOSITORY, environment, provision
@@ -21,6 +24,7 @@ from tests.support.job_process import (
     FACTS,
     FINISHED,
     JOB,
+    LOCK_MAP,
     SUMMARY,
     Running,
     Site,
@@ -147,8 +151,8 @@ def test_a_log_that_is_cut_again_and_again_loses_and_repeats_nothing(site: Site)
     site.api.say(pod, started(60, 6000))
     site.api.logs[pod].cuts = [5, 1, 25, 0, 7]
     job.runs(pod)
-    for start in range(0, 60, 7):
-        site.api.say(pod, *map(file_done, paths[start : start + 7]))
+    for at in range(0, 60, 7):
+        site.api.say(pod, *map(file_done, paths[at : at + 7]))
         site.api.looks("/jobs/" + JOB, 1)
     site.api.wait(lambda: not site.api.logs[pod].cuts)
     site.api.say(pod, FINISHED, *result())
@@ -440,6 +444,32 @@ def test_pods_that_the_namespace_refuses(site: Site) -> None:
     assert run.done().code == 0
 
 
+def test_a_container_in_front_of_ours_is_not_taken_for_it(site: Site) -> None:
+    run = site.run("--json")
+    job = site.job()
+    pod = job.pod()
+    spec = site.api.objects["pods", NAMESPACE, pod]["spec"]
+    spec["containers"].insert(0, {"name": "istio-proxy", "image": "proxy:1"})
+    spec["initContainers"] = [{"name": "vault-agent", "image": "vault:1", "restartPolicy": "Always"}]
+    sidecars = [{"name": "istio-proxy", "state": {"running": {}}}]
+    job.set(pod, initContainerStatuses=[{"name": "vault-agent", "state": {"waiting": {"reason": "ErrImagePull"}}}])
+    saw(site, run, "The image vault:1 cannot be pulled")
+    native = [{"name": "vault-agent", "state": {"running": {}}}]
+    site.api.say(pod, started())
+    running = [*sidecars, {"name": "mirror", "state": {"running": {}}}]
+    job.set(pod, phase="Running", initContainerStatuses=native, containerStatuses=running)
+    site.api.wait(lambda: site.api.logs[pod].streams)
+    assert {query["container"] for _, path, query in site.api.requests if path.endswith("/log")} == {"mirror"}
+    done = {"exitCode": 6, "reason": "Error", "message": json.dumps({"exit_code": 6, "error": "No token."})}
+    gone = {"name": "istio-proxy", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    job.set(pod, phase="Failed", containerStatuses=[gone, {"name": "mirror", "state": {"terminated": done}}])
+    site.api.hush(pod)
+    job.fails("PodFailurePolicy")
+    ended = run.done()
+    assert ended.code == 6, ended.err
+    assert "No token." in ended.events[-1]["message"]
+
+
 # A Job that is there already.
 
 
@@ -453,6 +483,50 @@ def test_a_job_that_runs_is_attached_to_and_not_touched(site: Site) -> None:
     assert job.job["metadata"]["resourceVersion"] == before
     finish(job, pod)
     assert run.done().code == 0
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_job_of_another_target_is_neither_attached_to_nor_deleted(site: Site, ended: bool) -> None:
+    text = '[targets.one]\nkind = "claim"\nclaim = "models"\n[targets.two]\nkind = "claim"\nclaim = "other"\n'
+    (site.folder / "provision.toml").write_text(text)
+    assert site.do("run", "--to", "one", "--detach").code == 0
+    job = site.job()
+    if ended:
+        job.ends(job.pod(), 0)
+        job.completes()
+    done = site.do("run", "--to", "two")
+    assert done.code == 4
+    assert "already for another target: claim models, not claim other." in done.err and "another --name" in done.err
+    assert site.api.asked("DELETE", JOB) == 0
+    assert site.do("run", "--to", "two", "--name", "second", "--detach").code == 0
+
+
+def test_jobs_of_two_buckets_are_two_targets(site: Site) -> None:
+    settings = ""
+    for name in ("one", "two"):
+        settings += f'[targets.{name}]\nkind = "s3"\naddress = "s3://{name}/models"\n'
+    (site.folder / "provision.toml").write_text(settings)
+    first = site.do("run", "--to", "one", "--detach")
+    assert first.code == 0, first.err
+    done = site.do("run", "--to", "two", "--detach")
+    assert done.code == 4
+    assert "s3://one/models, not s3://two/models" in done.err
+
+
+def test_a_caller_may_want_a_running_job_made_again(site: Site) -> None:
+    assert site.do("run", "--detach").code == 0
+    old = site.job().job
+    uid, wanted = old["metadata"]["uid"], provision("emit", "job", "--json", cwd=site.folder).json["items"]
+    notes: list[str] = []
+    cluster = Cluster.connect(str(site.kubeconfig), None, None)
+    thread = threading.Thread(target=lambda: start(cluster, wanted, notes.append, attach=False))
+    thread.start()
+    site.api.wait(lambda: old["metadata"].get("deletionTimestamp"))
+    site.api.vanish("jobs", NAMESPACE, JOB)
+    thread.join(20)
+    cluster.close()
+    assert site.job().job["metadata"]["uid"] != uid
+    assert "it is deleted and made again." in notes[0]
 
 
 @pytest.mark.parametrize("ended", ["complete", "failed"])
@@ -481,10 +555,10 @@ def test_a_job_that_is_over_makes_way_for_a_new_one(site: Site, ended: str) -> N
 
 
 def test_an_immutable_object_with_other_content_is_one_sentence(site: Site) -> None:
-    site.api.put("configmaps", NAMESPACE, FACTS.lock_name, {"kind": "ConfigMap", "data": {"models.lock": "other"}})
+    site.api.put("configmaps", NAMESPACE, LOCK_MAP, {"kind": "ConfigMap", "data": {"models.lock": "other"}})
     done = site.do("run")
     assert done.code == 4
-    assert f"ConfigMap {FACTS.lock_name} is there already with other content, which cannot be changed." in done.err
+    assert f"ConfigMap {LOCK_MAP} is there already with other content, which cannot be changed." in done.err
     assert ("jobs", NAMESPACE, JOB) not in site.api.objects
 
 
@@ -670,10 +744,11 @@ def test_a_login_plugin_is_asked_as_kubectl_asks_it(site: Site) -> None:
     assert json.loads((site.folder / "info").read_text())["kind"] == "ExecCredential"
     plugin.write_text("#!/bin/sh\nexit 1\n")
     done = site.do("status")
-    assert done.code == 6 and "login of context test failed" in done.err
+    assert done.code == 6
+    assert "The login plugin plugin of context test failed: it ended with exit code 1." in done.err
     plugin.unlink()
     done = site.do("status")
-    assert done.code == 6 and "login plugin of context test failed" in done.err
+    assert done.code == 6 and "plugin of context test failed: No such file" in done.err
 
 
 # The other commands.
@@ -738,11 +813,27 @@ def test_status_logs_and_delete(site: Site) -> None:
     assert all(word in table.out for word in (JOB, FACTS.release, "complete", "3 files, 300 B, 1.5 s"))
     gone = site.do("delete", "--lock-map")
     assert gone.code == 0, gone.err
-    assert gone.out == f"Deleted {JOB}\nDeleted {FACTS.lock_name}\n"
+    assert gone.out == f"Deleted {JOB}\nDeleted {LOCK_MAP}\n"
     assert ("persistentvolumeclaims", NAMESPACE, "models") in site.api.objects
     assert {kind for kind, _, _ in site.api.objects} & {"jobs", "pods", "configmaps"} == set()
     assert "nothing to delete" in site.do("delete").out
     assert site.do("delete", "no-such-job").code == 7
+
+
+def test_a_log_that_cannot_be_had_is_not_waited_for_when_all_is_over(site: Site) -> None:
+    assert site.do("run", "--completions", 2, "--detach").code == 0
+    job = site.job()
+    lost, kept = (job.runs(job.pod(index)) for index in range(2))
+    site.api.say(kept, event("notice", message="one of two"))
+    site.api.lost.add(lost)  # as the API server does for a node that is gone
+    for pod in (lost, kept):
+        job.ends(pod, 0, summary=SUMMARY)
+    job.completes()
+    for run in [site.start("logs", *words, "--every", "0.05") for words in ((), ("-f",))]:
+        done = run.done()
+        assert done.code == 5
+        assert "one of two" in done.out
+        assert f"The log of {lost} cannot be read to its end" in done.err and f"log of {kept}" not in done.err
 
 
 def test_status_says_what_a_job_failed_of(site: Site) -> None:
@@ -766,8 +857,8 @@ def test_a_lock_map_that_another_job_mounts_is_kept(site: Site) -> None:
     site.api.put("jobs", NAMESPACE, "models-mirror-other", other)
     done = site.do("delete", "--lock-map", "--json")
     assert done.json == {"jobs": [JOB], "config_maps": []}
-    assert ("configmaps", NAMESPACE, FACTS.lock_name) in site.api.objects
-    assert site.do("delete", "--all", "--lock-map", "--json").json["config_maps"] == [FACTS.lock_name]
+    assert ("configmaps", NAMESPACE, LOCK_MAP) in site.api.objects
+    assert site.do("delete", "--all", "--lock-map", "--json").json["config_maps"] == [LOCK_MAP]
 
 
 def test_quiet_says_trouble_only(site: Site) -> None:
@@ -804,7 +895,7 @@ def test_the_role_of_the_docs_is_enough(site: Site) -> None:
     assert run.done().code == 0
     assert JOB in site.do("status").out
     assert "moved     a" in site.do("logs").out
-    assert site.do("delete", "--lock-map", "--json").json == {"jobs": [JOB], "config_maps": [FACTS.lock_name]}
+    assert site.do("delete", "--lock-map", "--json").json == {"jobs": [JOB], "config_maps": [LOCK_MAP]}
 
 
 def test_without_lightkube_the_extra_is_named(site: Site, tmp_path: Path) -> None:

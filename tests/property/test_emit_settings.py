@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
+from lightkube.utils.quantity import parse_quantity
 
 from provisioner import lockfile
 from provisioner.emit.kubernetes import mount
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.jobs import inspector, verify
 from provisioner.emit.kubernetes.jobs import mirror as job
+from provisioner.emit.kubernetes.names import Quantity
 from provisioner.emit.kubernetes.servers import kserve, onyx, qwiser, ray
 from provisioner.emit.kubernetes.settings import Settings, read
 from provisioner.emit.kubernetes.targets import Target, readers
@@ -42,6 +45,14 @@ def facts() -> Facts:
 
 
 FACTS = facts()
+
+
+def is_quantity(text: str) -> bool:
+    try:
+        Quantity(text)
+    except ValueError:
+        return False
+    return True
 
 
 def mounted(chosen: Settings, target: Target, known: Facts) -> list[manifests.Object]:
@@ -86,7 +97,42 @@ def test_what_is_emitted(what: str, data: st.DataObject) -> None:
     manifests.validate(loaded, newest_only=True)
     for one in loaded:
         for pod in manifests.pods_of(one):
+            asks_for_no_more_than_it_may_take(pod)
             reads_only(pod, writer=one["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "mirror")
+
+
+def asks_for_no_more_than_it_may_take(pod: manifests.Object) -> None:
+    for container in (*pod["containers"], *pod.get("initContainers", [])):
+        wanted, limits = (container.get("resources", {}).get(key, {}) for key in ("requests", "limits"))
+        for key in wanted.keys() & limits.keys():
+            assert parse_quantity(wanted[key]) <= parse_quantity(limits[key])
+
+
+QUANTITY = st.from_regex(re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?(m|k|M|G|Ki|Mi|Gi)?"), fullmatch=True).filter(
+    is_quantity
+)
+
+
+@given(
+    given=st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(("cpu", "memory", "cpu_limit", "memory_limit"), QUANTITY | st.integers(0, 9))
+    )
+)
+@example({"memory": "4Gi"})
+@example({"cpu": 1, "cpu_limit": "1000m", "memory": "1.5Gi", "memory_limit": "1536Mi"})
+def test_requests_above_their_limits_are_refused_and_no_others(given: dict[str, Any]) -> None:
+    whole = {"cpu": "1", "memory": "512Mi", "memory_limit": "1Gi"} | given
+    above = {
+        f"kubernetes.job.resources.{key}"
+        for key in ("cpu", "memory")
+        if f"{key}_limit" in whole and parse_quantity(str(whole[key])) > parse_quantity(str(whole[f"{key}_limit"]))
+    }
+    try:
+        read({"job": {"resources": given}}, {})
+        found = set()
+    except InvalidDocument as refused:
+        found = {one.place for one in refused.problems}
+    assert found == above
 
 
 def reads_only(pod: manifests.Object, *, writer: bool) -> None:
@@ -116,6 +162,8 @@ SECRETS: list[dict[str, Any]] = [
     {"env": {"AWS_ENDPOINT_URL": f"https://user:{SECRET}@s3"}},
     {"https_proxy": f"http://user:{SECRET}@proxy:3128"},
     {"http_proxy": f"user:{SECRET}@proxy:3128"},
+    {"no_proxy": f"localhost,user:{SECRET}@proxy"},
+    {"env": {"JAVA_OPTS": f"-Dstore.password={SECRET}"}},
     {"endpoint": f"https://{SECRET}@hub.example"},
     {"sources": [f"minio://user:{SECRET}@minio:9000/models"]},
     {"sources": [f"azurefiles://account/share?sig={SECRET}"]},

@@ -65,6 +65,7 @@ class ApiServer:
         self.objects: dict[tuple[str, str, str], Object] = {}
         self.logs: dict[str, Log] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.lost: set[str] = set()  # pods whose log no node has
         self.forbidden: set[tuple[str, str]] = set()  # (method, plural), as ("GET", "pods/log")
         self.allowed: set[tuple[str, str]] | None = None  # the same; everything where it is None
         self.faults: list[tuple[str, str, int]] = []  # (method, plural, status), each for one request; 0 hangs up
@@ -178,12 +179,14 @@ class ApiServer:
             made["status"] = {}
         return (201 if there is None else 200), self.put(plural, namespace, name, made)
 
-    def replace(self, plural: str, namespace: str, name: str, body: Object) -> Object:
+    def replace(self, plural: str, namespace: str, name: str, query: dict[str, str], body: Object) -> Object:
         there = self.get(plural, namespace, name)
         if body["metadata"].get("resourceVersion") != there["metadata"]["resourceVersion"]:
             raise Refusal(
                 409, "Conflict", "the object has been modified; please apply your changes to the latest version"
             )
+        if query.get("dryRun") == "All":
+            return body
         generation = int(there["metadata"].get("generation", 1)) + (body["spec"] != there["spec"])
         return self.put(plural, namespace, name, body | {"metadata": body["metadata"] | {"generation": generation}})
 
@@ -318,7 +321,7 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
                     raise Refusal(415, "UnsupportedMediaType", "only server-side apply")
                 return api.apply(at.plural, at.namespace, at.name, query, YAML(typ="safe", pure=True).load(body))
             if self.command == "PUT":
-                return 200, api.replace(at.plural, at.namespace, at.name, json.loads(body))
+                return 200, api.replace(at.plural, at.namespace, at.name, query, json.loads(body))
             if self.command == "DELETE":
                 return 200, api.delete(at.plural, at.namespace, at.name, query)
             if at.name:
@@ -335,6 +338,8 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
 
         def _log(self, pod: str, query: dict[str, str]) -> None:
             with api.changed:
+                if pod in api.lost:
+                    raise Refusal(500, "InternalError", "dial tcp 10.0.0.7:10250: i/o timeout")
                 if pod not in api.logs:
                     raise Refusal(400, "BadRequest", f'container "mirror" in pod "{pod}" is waiting to start')
                 log = api.logs[pod]

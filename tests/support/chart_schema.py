@@ -8,10 +8,9 @@ from typing import Any
 
 from msgspec import NODEFAULT, Struct, inspect, structs
 
-from provisioner.emit.kubernetes import names, places
+from provisioner.emit.kubernetes import exposed, names, places
 from provisioner.emit.kubernetes.chart_values import ABSENT, ABSENT_OF_JOB, plain, values
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.jobs import environment as job_env
 from provisioner.emit.kubernetes.names import Subdomain
 from provisioner.emit.kubernetes.servers.settings import ServiceName
 from provisioner.emit.kubernetes.settings import Settings
@@ -24,6 +23,7 @@ from tests.support.settings_reference import said
 PATTERNS = {
     ServiceName: (re.compile("[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"), 40),
     names.Name: (names._DNS_LABEL, 40),
+    names.Namespace: (names._DNS_LABEL, 63),
     names.Subdomain: (names._SUBDOMAIN, 253),
     names.LabelValue: (names._VALUE, 63),
     names.Quantity: (names._QUANTITY, 32),
@@ -89,7 +89,9 @@ def chart() -> dict[str, Any]:
     whole = schema(Settings)
     keys = {name: one for name, one in whole["properties"].items() if name not in ABSENT}
     job = keys["job"]["properties"]
-    refuse_secrets(job["env"])
+    onyx = keys["onyx"]["properties"]
+    for one in (job, onyx, onyx["inference"]["properties"], onyx["indexing"]["properties"]):
+        refuse_secrets(one["env"])
     for name in ABSENT_OF_JOB:
         del job[name]
     return {
@@ -112,9 +114,9 @@ def target() -> dict[str, Any]:
 
 
 def refuse_secrets(env: dict[str, Any]) -> None:
-    """What the emitter refuses in `job.env`, refused in the chart too."""
-    switches = "|".join(job_env._SWITCHES)
-    env["patternProperties"] = {f"(?i)^(?:{job_env._SECRET.pattern})$": {"pattern": f"(?i)^(?:{switches})$"}}
+    """What the emitter refuses in a table `env` by its name, refused in the chart too."""
+    switches = "|".join(exposed.SWITCHES)
+    env["patternProperties"] = {f"(?i)^(?:{exposed.SECRET.pattern})$": {"pattern": f"(?i)^(?:{switches})$"}}
 
 
 def default_values(facts: Facts) -> dict[str, Any]:
@@ -197,7 +199,8 @@ def pattern_of(kind: type) -> str:
 
 def _custom(info: inspect.CustomType) -> dict[str, Any]:
     longest = {} if info.cls in TEXTS else {"maxLength": PATTERNS[info.cls][1]}
-    return {"type": "string", "pattern": pattern_of(info.cls)} | longest
+    numbers = {"type": ["string", "number"], "minimum": 0} if getattr(info.cls, "takes_numbers", False) else {}
+    return {"type": "string", "pattern": pattern_of(info.cls)} | longest | numbers
 
 
 def _text(info: inspect.StrType) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.support.locks import document, small, write
 DOCUMENT = document(small())
 FACTS = Facts.of(DOCUMENT.lock, DOCUMENT.text, DOCUMENT.digest)
 JOB = f"models-mirror-{FACTS.release}"
+LOCK_MAP = f"models-lock-{FACTS.digest[:12]}"
 
 
 @dataclass

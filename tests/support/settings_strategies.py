@@ -11,20 +11,18 @@ from hypothesis.strategies import SearchStrategy
 from msgspec import inspect
 
 from provisioner.emit.kubernetes import names
+from provisioner.emit.kubernetes.servers.settings import KserveSettings
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Target
 from tests.support.chart_schema import pattern_of
 
 SERVERS = ("onyx", "qwiser", "kserve", "ray", "compose")
-_QUANTITIES = ("500m", "1", "2", "1.5", "512Mi", "4Gi", "10Gi", "100G", "1Ti")
+_QUANTITIES: tuple[str | float, ...] = ("500m", "1", "1.5", "512Mi", "4Gi", "10Gi", "100G", "1Ti", 2, 0, 0.25)
 _IMAGES = ("one", "registry.example:5000/team/one:1.0", "ghcr.io/a/b@sha256:" + "0f" * 32)
-_ALWAYS = ("image", "embedder", "reranker")  # only the site knows them, so a server without them is refused
+_ALWAYS = ("image", "embedder", "reranker")  # only the site knows them, so a server without them is refused, but for KServe
 _TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 _ODD = st.sampled_from(
     ["yes", "on", "~", "null", "1e3", "0x1f", "12:30", "2026-01-01", "- a", "a: b", "#a", "$(HOME)", "{{a}}"]
-)
-_TOLERATION = st.fixed_dictionaries(
-    {"key": st.just("gpu"), "operator": st.just("Exists")}, optional={"effect": st.just("NoSchedule")}
 )
 _SOURCES = st.sampled_from(
     ["hub", "s3://bucket/models", "minio://minio.storage:9000/models", "azurefiles://account/share/models"]
@@ -63,17 +61,22 @@ def _strategy(info: Any, name: str) -> SearchStrategy[Any]:
 def _struct(info: inspect.StructType) -> SearchStrategy[dict[str, Any]]:
     fields = info.fields
     every = {field.encode_name: _strategy(field.type, field.encode_name) for field in fields}
-    must = {field.encode_name for field in fields if field.required or field.encode_name in _ALWAYS}
+    always = () if info.cls is KserveSettings else _ALWAYS
+    must = {field.encode_name for field in fields if field.required or field.encode_name in always}
     tag = {info.tag_field: st.just(info.tag)} if info.tag_field else {}
     return st.fixed_dictionaries(
         tag | {key: every[key] for key in must}, optional={key: one for key, one in every.items() if key not in must}
     )
 
 
-def _custom(info: inspect.CustomType) -> SearchStrategy[str]:
+def _custom(info: inspect.CustomType) -> SearchStrategy[Any]:
     kind = info.cls
     if kind is names.Quantity:
         return st.sampled_from(_QUANTITIES)
+    if kind is names.Schedule:
+        return st.sampled_from(["17 3 * * 0", "@daily", "*/5 0-6 1,15 ? mon-FRI"])
+    if kind is names.Host:
+        return st.one_of(st.sampled_from(["nas", "nas.example"]), st.ip_addresses().map(str))
     if kind is names.Image:
         return st.sampled_from(_IMAGES)
     return (
@@ -86,7 +89,9 @@ def _custom(info: inspect.CustomType) -> SearchStrategy[str]:
 def _short(text: str, kind: type) -> str:
     """Names of a readable length: they are put together to longer ones, which have a limit."""
     text = text.rstrip("\n")
-    return text[:14].strip("-._") if issubclass(kind, names.Name) or kind is names.Subdomain else text
+    return (
+        text[:14].strip("-._") if issubclass(kind, names.Name) or kind in (names.Subdomain, names.Namespace) else text
+    )
 
 
 def _is(kind: type) -> Any:
@@ -136,7 +141,6 @@ _BY_NAME: dict[str, SearchStrategy[Any]] = {
     "endpoint": st.sampled_from(["https://hub.example", "http://10.0.0.1:8080"]),
     "https_proxy": st.sampled_from(["http://proxy:3128", "proxy.example:8080"]),
     "http_proxy": st.sampled_from(["http://proxy:3128", "https://proxy.example"]),
-    "tolerations": st.lists(_TOLERATION, max_size=2),
     "model": st.just("all-MiniLM-L6-v2"),
     "embedder": st.just("all-MiniLM-L6-v2"),
     "reranker": st.just("sentence-transformers/all-MiniLM-L6-v2"),

@@ -13,12 +13,13 @@ import pytest
 from provisioner import __version__
 from provisioner.cli.main import cli
 from provisioner.emit.kubernetes.facts import CONFIG_MAP_LIMIT, Facts
-from provisioner.emit.kubernetes.jobs import deadline, inspector, verify
+from provisioner.emit.kubernetes.jobs import deadline, inspector, pods, prune, verify
 from provisioner.emit.kubernetes.jobs import mirror as job
 from provisioner.emit.kubernetes.objects import RELEASE
 from provisioner.emit.kubernetes.settings import read
 from provisioner.emit.yaml import dump
 from provisioner.errors import InvalidDocument, InvalidInput, ProvisionError, UsageError
+from provisioner.render.streams import Gone
 from tests.support import manifests
 from tests.support.faults_process import provision
 from tests.support.locks import document, small, write
@@ -159,8 +160,31 @@ def test_the_lock_arrives_byte_for_byte() -> None:
     facts = facts_of()
     (config_map,) = of_kind(manifests.load(dump(emitted({}))), "ConfigMap")
     assert config_map["data"]["models.lock"].encode() == document(small()).text
-    assert config_map["metadata"]["name"] == facts.lock_name and config_map["immutable"] is True
-    assert {"name": "lock", "configMap": {"name": facts.lock_name}} in pod(emitted({})[-1])["volumes"]
+    name = f"models-lock-{facts.digest[:12]}"
+    assert config_map["metadata"]["name"] == name and config_map["immutable"] is True
+    assert {"name": "lock", "configMap": {"name": name}} in pod(emitted({})[-1])["volumes"]
+
+
+def test_two_installations_in_one_namespace_share_no_object() -> None:
+    def names(kubernetes: Object) -> set[tuple[str, str]]:
+        settings, facts = read(kubernetes, {}), facts_of()
+        target = settings.target("pvc")
+        made = [
+            *job.objects(settings, "pvc", target, facts),
+            *verify.objects(settings, target, facts),
+            *inspector.objects(settings, target, facts, 600),
+            *prune.objects(settings, target, facts, 2, ()),
+        ]
+        mounted = {volume["configMap"]["name"] for one in made for volume in volumes_of(one) if "configMap" in volume}
+        assert mounted <= {one["metadata"]["name"] for one in made if one["kind"] == "ConfigMap"}
+        return {(one["kind"], one["metadata"]["name"]) for one in made}
+
+    assert not names({}) & names({"name": "a2"})
+
+
+def volumes_of(one: Object) -> list[Object]:
+    found: list[Object] = pod(one)["volumes"] if one["kind"] in ("Job", "CronJob") else []
+    return found
 
 
 def test_a_lock_that_is_too_large_is_refused() -> None:
@@ -262,6 +286,9 @@ def test_a_proxy_leaves_the_cluster_out() -> None:
         ({"env": {"X": "a\x00b"}}, "env.X"),
         ({"https_proxy": "http://user:pw@proxy:3128"}, "https_proxy"),
         ({"http_proxy": "user:pw@proxy:3128"}, "http_proxy"),
+        ({"no_proxy": "http://user:pw@proxy"}, "no_proxy"),
+        ({"no_proxy": "user:pw@proxy"}, "no_proxy"),
+        ({"env": {"JAVA_OPTS": "-Dstore.password=pw@1"}}, "env.JAVA_OPTS"),
         ({"endpoint": "https://user:pw@hub"}, "endpoint"),
         ({"secrets": {"HOME": "a/b"}}, "secrets.HOME"),
         ({"secrets": {"X": "a/b"}, "env": {"X": "1"}}, "secrets.X"),
@@ -353,17 +380,19 @@ def test_every_exit_code_has_one_rule() -> None:
     assert disrupted["action"] == "Ignore" and disrupted["onPodConditions"][0]["type"] == "DisruptionTarget"
     codes = {rule["action"]: rule["onExitCodes"]["values"] for rule in (final, counted)}
     assert codes == {"FailJob": [1, 2, 3, 4, 6, 7, 8], "Count": [5, 130]}
-    assert {one.exit_code for one in every(ProvisionError)} == {code for values in codes.values() for code in values}
-    for kind in every(ProvisionError):
+    ruled = {code for values in codes.values() for code in values}
+    unruled = {Gone.exit_code}  # the log's reader went away: counted and retried, as every code without a rule
+    assert {one.exit_code for one in every(ProvisionError)} - unruled == ruled
+    for kind in every(ProvisionError) - {Gone}:
         assert not kind.retryable or kind.exit_code in codes["Count"]
 
 
 def test_the_deadline_grows_with_the_size() -> None:
     assert job_spec(emitted({}, facts=facts_of(0)))["activeDeadlineSeconds"] == deadline.START
     large = facts_of(48_000_000_000)
-    assert job_spec(emitted({}, facts=large))["activeDeadlineSeconds"] == deadline.START + 2400
+    assert job_spec(emitted({}, facts=large))["activeDeadlineSeconds"] == deadline.START + 9600
     again = emitted({"job": {"verify": "full"}}, facts=large)
-    assert job_spec(again)["activeDeadlineSeconds"] == deadline.START + 4800
+    assert job_spec(again)["activeDeadlineSeconds"] == deadline.START + 19200
     assert job_spec(emitted({"job": {"deadline": 60}}, facts=large))["activeDeadlineSeconds"] == 60
 
 
@@ -467,9 +496,17 @@ def test_verify_fails_loudly() -> None:
     assert "--release" in container["args"] and facts_of().release in container["args"]
 
 
+def test_what_a_schedule_starts_has_the_labels_of_what_started_it() -> None:
+    (cron,) = of_kind(case("verify"), "CronJob")
+    made = cron["spec"]["jobTemplate"]["metadata"]
+    assert made["labels"] == cron["metadata"]["labels"] and made["labels"]["app.kubernetes.io/component"] == "verify"
+    assert made["annotations"][RELEASE] == facts_of().release
+    assert "name" not in made
+
+
 def test_only_a_full_verify_needs_time_for_the_bytes() -> None:
     settings = read({"verify": {"mode": "recorded"}}, {})
-    for mode, expected in (("recorded", deadline.START), ("full", deadline.START + 2400)):
+    for mode, expected in (("recorded", deadline.START), ("full", deadline.START + 9600)):
         settings = read({"verify": {"mode": mode}}, {})
         (cron,) = of_kind(verify.objects(settings, settings.target("pvc"), facts_of(48_000_000_000)), "CronJob")
         assert cron["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] == expected
@@ -483,6 +520,46 @@ def test_the_inspector_goes_away() -> None:
     assert container["command"][-1].endswith("sleep(600)")
     assert env_of(container)["PROVISION_LOCK"] == "/etc/provision/models.lock"
     assert "PROVISION_SUMMARY" not in env_of(container)  # what is run in it is no result of the pod
+
+
+# prune
+
+
+def pruned(kubernetes: Object, targets: Object) -> list[Object]:
+    settings = read(kubernetes, targets)
+    (to,) = targets
+    return prune.objects(settings, settings.target(to), facts_of(), 2, {"f" * 12})
+
+
+def test_a_prune_of_a_volume_has_no_secret_and_no_network() -> None:
+    policy, made = pruned(AIR_GAPPED, NAS)
+    assert policy["kind"] == "NetworkPolicy" and "egress" not in policy["spec"]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    wanted = policy["spec"]["podSelector"]["matchLabels"]
+    assert wanted.items() <= made["spec"]["template"]["metadata"]["labels"].items()
+    (container,) = containers([made])
+    assert env_of(container).keys() == pods.ENVIRONMENT.keys() and len(container["env"]) == len(pods.ENVIRONMENT)
+    assert {one["name"] for one in pod(made)["volumes"]} == {"models", "scratch"}
+    assert pod(made)["volumes"][0] == {"name": "models", "persistentVolumeClaim": {"claimName": "models"}}
+    words = container["args"]
+    assert words[:6] == ["releases", "prune", "--at", "pvc", "--keep", "2"]
+    assert [words[n + 1] for n, one in enumerate(words) if one == "--spare"] == sorted([facts_of().release, "f" * 12])
+
+
+def test_a_prune_of_a_bucket_reaches_it_as_the_mirror_does() -> None:
+    kubernetes = {"job": {key: AIR_GAPPED["job"][key] for key in ("secrets", "ca", "https_proxy")}}
+    (made,) = pruned(kubernetes, BUCKET)
+    (mirror,) = of_kind(emitted(kubernetes, BUCKET), "Job")
+    (container,), (other,) = containers([made]), containers([mirror])
+    assert container["env"] == other["env"]
+    assert {one["name"] for one in pod(made)["volumes"]} == {"ca", "scratch"}
+    assert container["args"][2:4] == ["--at", BUCKET["pvc"]["address"]]
+
+
+def test_a_prune_of_own_claims_has_a_job_each() -> None:
+    found = [one["metadata"]["name"] for one in pruned({"job": {"network_policy": False}}, RWO)]
+    assert found == [f"models-prune-{facts_of().release}-{claim}" for claim in ("inference", "indexing")]
+    manifests.validate(manifests.load(dump(pruned(AIR_GAPPED, NAS) + pruned({}, BUCKET))))
 
 
 # The command line

@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.mount import folder, variables_at
 from provisioner.emit.kubernetes.servers import compose, kserve, onyx, qwiser, ray
 from provisioner.emit.kubernetes.settings import read
+from provisioner.emit.mounts.service import bind
 from provisioner.emit.yaml import dump, text
 from provisioner.errors import InvalidDocument, InvalidInput, NotFound, UsageError
 from provisioner.model import Layout
@@ -48,7 +50,13 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "qwiser": (
         "qwiser",
         {"namespace": "qwiser", "qwiser": {"image": "registry.example/qwiser:1.4", "gpus": 1}},
-        {"kind": "azure-files", "account": "acmestore", "share": "ml-models", "claim": "ml-models-pvc"},
+        {
+            "kind": "azure-files",
+            "account": "acmestore",
+            "share": "ml-models",
+            "claim": "ml-models-pvc-rw",
+            "readers": "ml-models-pvc",
+        },
     ),
     "kserve": ("kserve", {"kserve": {"name": "mistral-24b", "gpus": 2, "args": ["--max-model-len=8192"]}}, RWX),
     "kserve-vllm-openshift": (
@@ -286,6 +294,23 @@ def test_a_key_of_a_secret_takes_the_place_of_a_variable() -> None:
     assert found["QUEUE"] == {"secretKeyRef": {"name": "q", "key": "url"}}
 
 
+@pytest.mark.parametrize(("name", "table"), [("onyx", {"user": 1001}), ("qwiser", {"image": "q:1"})])
+def test_a_pod_may_wait_for_its_release(name: str, table: dict[str, Any]) -> None:
+    settings = read({name: table, "image": "ours:1"}, {"pvc": RWX})
+    made = EMITTERS[name].objects(settings, settings.target("pvc"), facts(name), wait=600)
+    servers = [one for one in made if one["kind"] == "Deployment"]
+    assert servers
+    for server in servers:
+        (waiting,) = pod(server)["initContainers"]
+        assert waiting["image"] == "ours:1"
+        assert waiting["args"][-1] == "600" and facts(name).release in waiting["args"]
+        volumes = {one["name"] for one in pod(server)["volumes"]}
+        assert {one["name"] for one in waiting["volumeMounts"]} <= volumes
+        assert all(one["readOnly"] for one in waiting["volumeMounts"] if one["name"] == "models")
+    manifests.validate(made)
+    assert "initContainers" not in json.dumps(list(emitted(name, {name: table}).values()))
+
+
 # QWiser
 
 
@@ -505,8 +530,15 @@ def test_compose_runs_both_servers_from_one_read_only_release() -> None:
 def test_compose_counts_as_compose_does() -> None:
     deploy = composed()["services"]["inference_model_server"]["deploy"]["resources"]
     assert deploy == {"reservations": {"memory": f"{2 << 30}b"}, "limits": {"cpus": "2", "memory": f"{4 << 30}b"}}
-    scratch = composed()["services"]["inference_model_server"]["volumes"][1]
-    assert scratch == {"type": "tmpfs", "target": "/scratch", "tmpfs": {"size": 1 << 30, "mode": 0o1777}}
+
+
+def test_what_torch_compiles_may_run_wherever_compose_lets_it_write() -> None:
+    one = composed({"onyx": {"writable": ["/tmp"]}})["services"]["inference_model_server"]
+    assert one["tmpfs"] == [f"/scratch:mode=1777,exec,size={1 << 30}", f"/tmp:mode=1777,exec,size={1 << 30}"]
+    made, at = facts("onyx"), one["volumes"][0]["target"]
+    ours = bind("/srv/models", folder(made), at, variables_at(made, at), made.release, 1 << 30).service
+    assert ours["tmpfs"][0] == one["tmpfs"][0] and ours["volumes"] == one["volumes"]  # as `emit mount` writes them
+    assert ours["environment"].items() <= one["environment"].items()
 
 
 def test_compose_replaces_nothing_in_our_values() -> None:
@@ -572,6 +604,16 @@ def test_flags_are_keys_of_the_deployments_table(tmp_path: Path) -> None:
     assert wrong.code == 4 and "kubernetes.ray.hf_token" in wrong.err
 
 
+def test_wait_is_an_option_where_pods_are_ours(tmp_path: Path) -> None:
+    write(tmp_path, *LOCKS["onyx"])
+    waiting, not_waiting = (
+        provision("emit", "server", "onyx", *more, "--json", cwd=tmp_path) for more in (("--wait", "0"), ())
+    )
+    assert (waiting.code, not_waiting.code) == (0, 0), waiting.err + not_waiting.err
+    assert waiting.out.count("wait-for-models") == 2 and "wait-for-models" not in not_waiting.out
+    assert provision("emit", "server", "kserve", "--wait", "1", cwd=tmp_path).code == 2
+
+
 def test_compose_is_a_file_and_the_variables_of_the_api_server(tmp_path: Path) -> None:
     write(tmp_path, *LOCKS["onyx"])
     done = provision("emit", "server", "compose", "--store", "/data/store", "-o", "out", cwd=tmp_path)
@@ -602,5 +644,5 @@ def test_what_a_page_emits_can_be_emitted(page: str, tmp_path: Path) -> None:
         rest = one[1 : one.index("&&")] if "&&" in one else one[1:]
         done = provision(*rest, cwd=tmp_path)
         assert done.code == 0, (rest, done.err)
-    for folder in {path.parent for path in tmp_path.rglob("kustomization.yaml")}:
-        manifests.validate(manifests.kustomize(folder))
+    for base in {path.parent for path in tmp_path.rglob("kustomization.yaml")}:
+        manifests.validate(manifests.kustomize(base))

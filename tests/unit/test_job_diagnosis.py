@@ -186,6 +186,49 @@ def test_a_quota_is_told_from_its_numbers() -> None:
     assert kinds(Scene(JOB, events=events, quotas=(free,))) == ["refused"]
 
 
+@pytest.mark.parametrize(
+    ("key", "used", "hard"),
+    [
+        ("requests.nvidia.com/gpu", "0", "0"),
+        ("requests.nvidia.com/gpu", "4", "4"),
+        ("pods", "0", "0"),
+        ("pods", "91", "100"),
+        ("limits.memory", "7.9Gi", "8Gi"),
+        ("requests.storage", "9", "9"),
+        ("pods", "²", "1"),
+        ("pods", "x", "1"),
+    ],
+)
+def test_a_quota_that_is_not_used_up_or_not_asked_for_is_not_named(key: str, used: str, hard: str) -> None:
+    quota = {"metadata": {}, "status": {"hard": {key: hard}, "used": {key: used}}}
+    assert kinds(Scene(JOB, events=(event("job", "FailedCreate"),), quotas=(quota,))) == ["refused"]
+
+
+def config_error(security: Object, env: list[Object]) -> list[tuple[str, str]]:
+    one = waits("CreateContainerConfigError", "the kubelet's words")
+    container = {"name": "mirror", "image": "x", "env": env}
+    one["spec"] = SPEC | {"containers": [container], "securityContext": security}
+    return [(found.kind, found.hint) for found in troubles(Scene(JOB, (one,)))]
+
+
+def test_a_container_that_is_not_set_up_is_told_from_what_it_asks_for() -> None:
+    secret = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}}
+    optional = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token", "optional": True}}}
+    ((kind, hint),) = config_error({"runAsNonRoot": True}, [])
+    assert kind == "container-config" and "image's USER" in hint and "kubernetes.user" in hint
+    ((kind, hint),) = config_error({"runAsNonRoot": True, "runAsUser": 0}, [optional])
+    assert kind == "container-config" and "runAsUser is 0" in hint
+    ((kind, hint),) = config_error({"runAsUser": 10001}, [secret])
+    assert kind == "missing-secret" and "Secret hf (key token)" in hint
+
+
+def test_the_image_of_a_sidecar_is_not_called_ours() -> None:
+    one = waits("InvalidImageName")
+    one["status"]["initContainerStatuses"] = [{"name": "agent", "state": {"waiting": {"reason": "InvalidImageName"}}}]
+    one["spec"] = SPEC | {"initContainers": [{"name": "agent", "image": "A:1", "restartPolicy": "Always"}]}
+    assert "image of the container agent, A:1," in troubles(Scene(JOB, (one,)))[0].message
+
+
 @pytest.mark.parametrize(("text", "number"), [("500m", 0.5), ("2", 2), ("1Gi", 2**30), ("3k", 3000), ("x", None)])
 def test_quantities(text: str, number: float | None) -> None:
     assert amount(text) == number
@@ -241,6 +284,13 @@ def test_the_summary_is_the_termination_message_or_the_end_of_the_log() -> None:
     failure = json.dumps({"event": "error", "message": "no", "hint": "h", "exit_code": 6})
     assert summary(f'pe": "cut"}}\n{failure}\n') == {"error": "no", "hint": "h", "exit_code": 6}
     assert summary("Killed") == summary("[1]") == summary("") == {}
+    large = "1" + "0" * 400
+    assert summary(f'{{"files": {large}, "seconds": NaN, "bytes": 1e999}}') == {
+        "files": None,
+        "seconds": None,
+        "bytes": None,
+    }
+    assert summary('{"a": ' * 60 + "1" + "}" * 60) == {}
 
 
 # The log.
@@ -267,6 +317,26 @@ def test_a_result_is_found_between_the_lines_of_another_stream() -> None:
     text = json.dumps({"release": "x", "origins": {"hub": [1, 2]}}, indent=1).splitlines()
     mixed = [text[0], json.dumps({"event": "finished", "task": "t"}), *text[1:-1], "a warning", text[-1]]
     assert read(*mixed) == [Finished("t"), Notice("a warning"), Result({"release": "x", "origins": {"hub": [1, 2]}})]
+
+
+def test_numbers_that_count_nothing_are_unknown() -> None:
+    large = "1" + "0" * 400
+    lines = [
+        f'{{"event": "started", "task": "mirror", "files": 3, "bytes": {large}}}',
+        '{"event": "started", "task": "\\u001b[2J", "files": 3, "bytes": 3}',
+        '{"event": "retrying", "path": "a", "attempt": 1, "delay": NaN, "reason": "x"}',
+        f'{{"event": "progress", "bytes": {large}}}',
+        '{"event": "progress", "bytes": 1e999}',
+    ]
+    assert read(*lines) == [Notice(line) for line in lines]
+    (found,) = read(f'{{"bytes": Infinity, "seconds": NaN, "files": {large}}}')
+    assert found == Result({"bytes": None, "seconds": None, "files": None})
+
+
+def test_a_document_without_an_end_is_dropped() -> None:
+    long = " " + "x" * 2**20
+    heard = read("{", *[long] * 64)
+    assert [type(one) for one in heard] == [Notice] and "more than 64 MiB" in str(heard[0])
 
 
 @pytest.mark.parametrize("line", ["text", "[1]", '{"event": "new"}', '{"event": "file_done"}', '{"event": []}', "{x"])

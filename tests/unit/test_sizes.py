@@ -54,3 +54,8 @@ def test_counts(number: int, text: str) -> None:
 def test_a_long_label_keeps_its_end() -> None:
     assert tail("org/name/model.safetensors", 12) == "…safetensors"
     assert tail("short", 12) == "short"
+
+
+def test_numbers_that_nobody_can_have_meant_are_unknown() -> None:
+    assert size(10**400) == size(-(10**400)) == "unknown size"
+    assert duration(float("nan")) == duration(float("inf")) == "unknown time"

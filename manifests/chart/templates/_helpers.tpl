@@ -21,6 +21,11 @@ name: {{ .name | toJson }}
 {{- if and .root.Values.namespace (not .cluster) }}
 namespace: {{ .root.Values.namespace | toJson }}
 {{- end }}
+{{ include "models.marks" . }}
+{{- end }}
+
+{{/* component, annotations (a dict, may be left out) */}}
+{{- define "models.marks" -}}
 labels:
   helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version | replace "+" "_" }}
   app.kubernetes.io/version: {{ .root.Chart.AppVersion | toJson }}
@@ -58,7 +63,7 @@ model-provisioner/release: {{ .Values.release.id | toJson }}
 {{- end }}
 
 {{- define "models.lockName" -}}
-models-lock-{{ .Values.lock | sha256sum | trunc 12 }}
+{{ .Values.name }}-lock-{{ .Values.lock | sha256sum | trunc 12 }}
 {{- end }}
 
 {{- define "models.lockPath" -}}
@@ -160,8 +165,8 @@ securityContext:
 {{- define "models.resources" -}}
 resources:
   requests:
-    cpu: {{ .cpu | default "1" | toJson }}
-    memory: {{ .memory | default "512Mi" | toJson }}
+    cpu: {{ kindIs "invalid" .cpu | ternary "1" .cpu | toJson }}
+    memory: {{ kindIs "invalid" .memory | ternary "512Mi" .memory | toJson }}
   {{- if or .cpu_limit .memory_limit }}
   limits:
     {{- with .cpu_limit }}

@@ -23,6 +23,13 @@ to_option: Decorator = click.option(
     help="The target whose claims are mounted: a [targets.NAME], or pvc.",
 )
 
+wait_option: Decorator = click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.IntRange(0, 86400),
+    help="An init container that waits for the release and checks it. It runs kubernetes.image.",
+)
+
 
 @click.group("server", short_help="The model servers of a deployment: onyx, qwiser, kserve, ray, compose.")
 def command() -> None:
@@ -43,10 +50,11 @@ def command() -> None:
 
 @command.command("onyx", short_help="Onyx: inference and indexing model servers.")
 @to_option
+@wait_option
 @settings_flags(image=("onyx.image", "IMAGE", "Of both servers.  [default: Onyx's own]"))
 @facts_option
 @out_options
-def onyx(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
+def onyx(to: str, wait: int | None, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
     """Onyx's inference and indexing model servers: Services, Deployments, and hosts and ports for the API server.
 
     With a target of kind rwo the inference server mounts its first claim and the indexing server the second.
@@ -56,21 +64,23 @@ def onyx(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) 
       provision emit server onyx | kubectl apply -f -
       provision emit server onyx --to rwo -o deploy/onyx && kubectl apply -k deploy/onyx
       provision emit server onyx --set onyx.inference.replicas=3
+      provision emit server onyx --wait 3600 | kubectl apply -f -
     """
     from provisioner.emit.kubernetes.servers.onyx import objects
 
-    write(objects(settings, settings.target(to), facts))
+    write(objects(settings, settings.target(to), facts, wait=wait))
 
 
 @command.command("qwiser", short_help="QWiser: embeddings workers.")
 @to_option
+@wait_option
 @settings_flags(
     image=("qwiser.image", "IMAGE", "Of the workers.  [required]"),
     gpus=("qwiser.gpus", "N", "GPUs of NVIDIA for each pod.  [default: 0]"),
 )
 @facts_option
 @out_options
-def qwiser(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
+def qwiser(to: str, wait: int | None, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
     """QWiser's embeddings workers, with the release at /mnt/models.
 
     \b
@@ -80,7 +90,7 @@ def qwiser(to: str, settings: Settings, facts: Facts, write: Callable[..., None]
     """
     from provisioner.emit.kubernetes.servers.qwiser import objects
 
-    write(objects(settings, settings.target(to), facts))
+    write(objects(settings, settings.target(to), facts, wait=wait))
 
 
 @command.command("kserve", short_help="KServe: a language model under vLLM.")

@@ -42,8 +42,9 @@ def command(
 ) -> None:
     """What the pods of JOB said, as lines; the mirror Job that was made last unless JOB is given.
 
-    With --json the pods' own lines, unchanged. Of several pods each line begins with its pod. Ctrl-C leaves the Job
-    running. It exits with 0 whatever became of the Job.
+    With --json the pods' own lines, unchanged but for control characters, which become escapes. Of several pods each
+    line begins with its pod. Ctrl-C leaves the Job running. It exits with 0 whatever became of the Job, and with 5
+    where a log could not be had.
 
     \b
     Examples:
@@ -57,7 +58,8 @@ def command(
 
     shown, silent = LogLines(raw=output.as_json), True
     with connect(settings) as cluster:
-        for pod, text, several in listen(cluster, newest(cluster, settings.name, job), every, follow=follow):
+        wanted = newest(cluster, settings.name, job)
+        for pod, text, several in listen(cluster, wanted, every, output.warn, follow=follow):
             silent = False
             for line in shown.lines(pod, text, several):
                 output.text(line)

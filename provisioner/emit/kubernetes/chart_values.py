@@ -14,7 +14,7 @@ from provisioner.emit.kubernetes.jobs.pods import ENVIRONMENT
 from provisioner.emit.kubernetes.mount import variables_at
 from provisioner.emit.kubernetes.quantities import gibibytes, room
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.targets import Mountpoint, Target
+from provisioner.emit.kubernetes.targets import Target
 
 ABSENT = ("targets", "qwiser", "kserve", "ray", "compose")  # what the chart has no templates for
 ABSENT_OF_JOB = ("endpoint", "https_proxy", "http_proxy", "no_proxy")  # are variables there
@@ -40,11 +40,10 @@ def values(settings: Settings, target: Target, facts: Facts) -> dict[str, Any]:
 def _job(settings: Settings, target: Target, chosen: dict[str, Any]) -> dict[str, Any]:
     """The Job's keys, its variables and ports computed from those that the chart does not have."""
     variables = plain_variables(settings.job, target)
-    addresses = [*settings.job.sources, *([target.address] if isinstance(target, Mountpoint) else [])]
     return {
         **{key: value for key, value in chosen.items() if key not in ABSENT_OF_JOB},
         "env": {name: value for name, value in variables.items() if name not in COMMON},
-        "egress_ports": egress(settings.job, addresses, variables),
+        "egress_ports": egress(settings.job, target, variables),
     }
 
 

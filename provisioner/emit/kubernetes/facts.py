@@ -38,11 +38,6 @@ class Facts:
         largest = max((entry.size for entry in tree.entries), default=0)
         return cls(lock, text.decode(), digest, tree.release_id, tree.size, len(tree.entries), largest)
 
-    @property
-    def lock_name(self) -> str:
-        """The ConfigMap of this lock: another lock is another object, so nothing changes under a running Job."""
-        return f"models-lock-{self.digest[:12]}"
-
     def require_small(self) -> None:
         """Raises InvalidInput when the lock does not fit a ConfigMap."""
         if (size := len(self.text.encode())) > CONFIG_MAP_LIMIT:

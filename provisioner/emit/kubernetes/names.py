@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from typing import Self
+from typing import Annotated, ClassVar, Self
+
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Text = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _DNS_LABEL = re.compile(_LABEL)
@@ -13,7 +19,9 @@ _KEY_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _DATA_KEY = re.compile(r"[-._A-Za-z0-9]{1,253}")
 _QUANTITY = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]{1,3})?(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HOST = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
+_HOST_LABEL = r"[A-Za-z0-9](?:[-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*|[0-9A-Fa-f:.]{{2,45}}")
+_HOST_NAME = re.compile(rf"(?:{_HOST_LABEL}\.)*(?![0-9]+\Z){_HOST_LABEL}")  # a last part of digits is an address's
 _PATH = re.compile(r"(?:/[A-Za-z0-9_.@+-]+)+")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(
@@ -21,8 +29,20 @@ _IMAGE = re.compile(
     rf"{_COMPONENT}(?:/{_COMPONENT})*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
-_CRON_FIELD = r"[0-9A-Za-z*/,?-]+"
-_CRON = re.compile(rf"{_CRON_FIELD}(?: {_CRON_FIELD}){{4}}|@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+# What https://github.com/robfig/cron, which Kubernetes reads schedules with, takes in each field.
+_CRON_VALUES = (
+    r"[0-5]?[0-9]",
+    r"(?:[01]?[0-9]|2[0-3])",
+    r"(?:0?[1-9]|[12][0-9]|3[01])",
+    rf"(?:0?[1-9]|1[0-2]|(?i:{'|'.join(_MONTHS)}))",
+    rf"(?:0?[0-6]|(?i:{'|'.join(_DAYS)}))",
+)
+_CRON_PARTS = [rf"(?:[*?]|{one}(?:-{one})?)(?:/[1-9][0-9]?)?" for one in _CRON_VALUES]
+_CRON_FIELDS = " ".join(f"{part}(?:,{part})*" for part in _CRON_PARTS)
+_CRON = re.compile(rf"{_CRON_FIELDS}|@(?:yearly|annually|monthly|weekly|daily|midnight|hourly)")
+_CRON_NUMBERS = {name: n for names in (("", *_MONTHS), _DAYS) for n, name in enumerate(names)}
 
 
 def _check(pattern: re.Pattern[str], text: str, longest: int, what: str) -> None:
@@ -40,6 +60,16 @@ class Name(str):
 
     def __new__(cls, text: str) -> Self:
         _check(_DNS_LABEL, text, 40, "a name (lower-case letters, digits and -, at most 40)")
+        return super().__new__(cls, text)
+
+
+class Namespace(str):
+    """The name of a namespace: a DNS label, nothing is appended to it. Raises ValueError for anything else."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        _check(_DNS_LABEL, text, 63, "a namespace (lower-case letters, digits and -, at most 63)")
         return super().__new__(cls, text)
 
 
@@ -76,12 +106,14 @@ class LabelValue(str):
 
 
 class Quantity(str):
-    """`500m`, `2`, `4Gi`. Raises ValueError for anything else, exponents included."""
+    """`500m`, `2`, `4Gi`, or a number. Raises ValueError for anything else, exponents included."""
 
     __slots__ = ()
+    takes_numbers: ClassVar[bool] = True  # for lockfile.schema.parsed
 
-    def __new__(cls, text: str) -> Self:
-        _check(_QUANTITY, text, 32, "a quantity (such as 500m, 2 or 4Gi)")
+    def __new__(cls, given: str | float) -> Self:
+        text = given if isinstance(given, str) else str(given).removesuffix(".0")
+        _check(_QUANTITY, text, 32, "a quantity (such as 500m, 2 or 4Gi; at most three decimals)")
         return super().__new__(cls, text)
 
 
@@ -134,6 +166,11 @@ class Host(str):
 
     def __new__(cls, text: str) -> Self:
         _check(_HOST, text, 253, "a host name or an address")
+        if not _HOST_NAME.fullmatch(text):
+            try:
+                ipaddress.ip_address(text)
+            except ValueError:
+                raise ValueError("not a host name or an address") from None
         return super().__new__(cls, text)
 
 
@@ -155,5 +192,9 @@ class Schedule(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        _check(_CRON, text, 200, "a schedule of cron (five fields)")
+        _check(_CRON, text, 200, "a schedule of cron (five fields, such as 17 3 * * 0)")
+        for field in re.findall(r"\w+-\w+", text.lower()):
+            first, last = (int(one) if one.isdigit() else _CRON_NUMBERS[one] for one in field.split("-"))
+            if first > last:
+                raise ValueError(f"not a schedule of cron: {field} ends before it begins")
         return super().__new__(cls, text)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import structs
+
 from provisioner import __version__
 from provisioner.emit.kubernetes.names import KeyRef
 from provisioner.emit.kubernetes.settings import Resources, Settings
+from provisioner.emit.kubernetes.tolerations import Toleration
 
 Object = dict[str, Any]
 
@@ -128,5 +131,9 @@ def pod_defaults(settings: Settings, *, writes: bool = False) -> Object:
     if settings.node_selector:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.tolerations:
-        spec["tolerations"] = [dict(one) for one in settings.tolerations]
+        spec["tolerations"] = [_given(one) for one in settings.tolerations]
     return spec
+
+
+def _given(one: Toleration) -> Object:
+    return {key: value for key, value in structs.asdict(one).items() if value is not None}

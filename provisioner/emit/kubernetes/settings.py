@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, convert, field
 
 from provisioner import __version__
+from provisioner.emit.kubernetes import exposed
 from provisioner.emit.kubernetes.names import (
     AbsolutePath,
     EnvName,
@@ -15,11 +17,15 @@ from provisioner.emit.kubernetes.names import (
     LabelKey,
     LabelValue,
     Name,
+    Namespace,
+    Port,
     Quantity,
     Schedule,
     Subdomain,
+    Text,
 )
 from provisioner.emit.kubernetes.resources import Resources as Resources
+from provisioner.emit.kubernetes.resources import above_limits
 from provisioner.emit.kubernetes.servers.settings import (
     ComposeSettings,
     KserveSettings,
@@ -28,13 +34,12 @@ from provisioner.emit.kubernetes.servers.settings import (
     RaySettings,
 )
 from provisioner.emit.kubernetes.targets import Claim, Target, target_problems
+from provisioner.emit.kubernetes.tolerations import Toleration, contradictions
 from provisioner.errors import InvalidDocument, NotFound, Problem
 from provisioner.lockfile.schema import parsed, problems
 
 _Uid = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 _Gid = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-_Port = Annotated[int, Meta(ge=1, le=65535)]
-_Text = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class JobSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,13 +62,13 @@ class JobSettings(Struct, frozen=True, forbid_unknown_fields=True):
         egress_ports: further ports for the Job's pods, such as a Service's targetPort.
     """
 
-    sources: Annotated[tuple[_Text, ...], Meta(min_length=1)] = ("hub",)
-    endpoint: _Text | None = None
+    sources: Annotated[tuple[Text, ...], Meta(min_length=1)] = ("hub",)
+    endpoint: Text | None = None
     env: dict[EnvName, str] = {}
     secrets: dict[EnvName, KeyRef] = {}
-    https_proxy: _Text | None = None
-    http_proxy: _Text | None = None
-    no_proxy: _Text | None = None
+    https_proxy: Text | None = None
+    http_proxy: Text | None = None
+    no_proxy: Text | None = None
     ca: KeyRef | None = None
     lock_path: AbsolutePath | None = None
     completions: Annotated[int, Meta(ge=1, le=1000)] = 1
@@ -74,7 +79,7 @@ class JobSettings(Struct, frozen=True, forbid_unknown_fields=True):
     retries: Annotated[int, Meta(ge=0, le=100)] = 6
     resources: Resources = Resources()
     network_policy: bool = True
-    egress_ports: tuple[_Port, ...] = ()
+    egress_ports: tuple[Port, ...] = ()
 
 
 class VerifySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,7 +110,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: Name = Name("models")
-    namespace: Name | None = None
+    namespace: Namespace | None = None
     image: Image = Image(f"model-provisioner:{__version__}")
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     pull_secrets: tuple[Subdomain, ...] = ()
@@ -117,7 +122,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     labels: dict[LabelKey, LabelValue] = {}
     annotations: dict[LabelKey, str] = {}
     node_selector: dict[LabelKey, LabelValue] = {}
-    tolerations: tuple[dict[str, Any], ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
     mount_path: AbsolutePath = AbsolutePath("/models")
     scratch_size: Quantity = Quantity("1Gi")
     job: JobSettings = JobSettings()
@@ -151,9 +156,22 @@ def read(kubernetes: Any, targets: Any, name: str = "provision.toml") -> Setting
         wrong += _misnamed(targets) + target_problems(targets)
     else:
         wrong.append(Problem("targets", "not a table"))
+    if not wrong:
+        settings = convert(kubernetes | {"targets": targets}, Settings, dec_hook=parsed)
+        wrong += _contradictions(settings)
     if wrong:
         raise InvalidDocument(name, tuple(wrong), hint="docs/kubernetes.md lists the keys.")
-    return convert(kubernetes | {"targets": targets}, Settings, dec_hook=parsed)
+    return settings
+
+
+def _contradictions(settings: Settings) -> Iterator[Problem]:
+    """What is wrong with keys that are each right."""
+    yield from above_limits(settings, "kubernetes")
+    for index, one in enumerate(settings.tolerations):
+        yield from contradictions(one, f"kubernetes.tolerations[{index}]")
+    yield from exposed.in_annotations(settings.annotations, "kubernetes.annotations")
+    if settings.kserve.image and settings.kserve.runtime:
+        yield Problem("kubernetes.kserve.runtime", "cannot be beside image, for which a runtime is made")
 
 
 def _misnamed(targets: dict[str, Any]) -> list[Problem]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from provisioner.emit.kubernetes.names import Host, Name, Quantity, Subdomain
+from provisioner.emit.kubernetes.names import Host, Name, Namespace, Quantity, Subdomain
 from provisioner.emit.kubernetes.places import Account, BucketAddress, Export, Folder, MountOption, Share, Url
 from provisioner.errors import Problem
 from provisioner.lockfile.schema import problems
@@ -68,7 +68,7 @@ class AzureFiles(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kin
     resource_group: _Group | None = None
     server: Host | None = None
     secret: Subdomain = Subdomain("azure-storage-secret")
-    secret_namespace: Name | None = None
+    secret_namespace: Namespace | None = None
     claim: Name = Name("models")
     readers: Name | None = None
     options: tuple[MountOption, ...] = ()

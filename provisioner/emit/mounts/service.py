@@ -48,8 +48,16 @@ def bind(store: str, folder: str, path: str, environment: Mapping[str, str], rel
         "read_only": True,
         "bind": {"create_host_path": False},
     }
-    # As an emptyDir: any user may write, and code that torch compiles there may run, which Docker's default forbids.
-    return Bind(release, volume, f"{SCRATCH_PATH}:mode=1777,exec,size={scratch}", dict(environment))
+    return Bind(release, volume, tmpfs(SCRATCH_PATH, scratch), dict(environment))
+
+
+def tmpfs(path: str, size: int) -> str:
+    """A folder in memory of so many bytes, as an emptyDir.
+
+    Any user may write, and code that torch compiles there may run, which Docker's default forbids. Only the short form
+    can say so.
+    """
+    return f"{path}:mode=1777,exec,size={size}"
 
 
 def put(service: Table, wanted: Bind, log: Log) -> None:

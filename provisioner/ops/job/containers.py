@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.ops.job.objects import End, Object, disruption, main_container, name, waiting
+from provisioner.ops.job.objects import End, Object, disruption, held, main_container, name
 from provisioner.ops.job.trouble import Scene, Trouble, quoted, subject
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ErrImageInspect", "ImageInspectError")
@@ -14,26 +14,52 @@ _CREATE = ("CreateContainerError", "RunContainerError", "StartError", "CreateCon
 def not_starting(scene: Scene, pod: Object) -> Iterator[Trouble]:
     """Why a container of a placed pod does not start."""
     what = subject(pod)
-    for image, reason, message in waiting(pod):
-        image = image or str(pod["spec"]["containers"][0].get("image", "?"))
+    for container, reason, message in held(pod):
+        image = str(container["image"])
         if reason in _PULL:
             yield _pull(scene, pod, image, message)
         elif reason == "InvalidImageName":
-            sentence = f"The setting kubernetes.image, {image}, is no name of an image."
+            own = container["name"] == main_container(pod)
+            where = "setting kubernetes.image" if own else f"image of the container {container['name']}"
+            sentence = f"The {where}, {image}, is no name of an image."
             yield Trouble("image-name", what, sentence, "Write it as REGISTRY/NAME@sha256:DIGEST.", fatal=4)
         elif reason == "ErrImageNeverPull":
             sentence = f"The image {image} is not on the node, and pull_policy Never forbids to get it."
             yield Trouble("image-missing", what, sentence, 'Set kubernetes.pull_policy = "IfNotPresent".', fatal=7)
         elif reason == "CreateContainerConfigError":
-            yield Trouble(
-                "missing-secret",
-                what,
-                f"The container is not set up, most often since a Secret, ConfigMap or key is missing{quoted(message)}",
-                f"It names {_references(pod)}. Make what is missing, the pod then starts by itself.",
-            )
+            yield _not_set_up(pod, container, message)
         elif reason in _CREATE:
             sentence = f"The container cannot be started ({reason}){quoted(message)}"
             yield Trouble("container", what, sentence, "Is it an image of model-provisioner?")
+
+
+def _not_set_up(pod: Object, container: Object, message: str) -> Trouble:
+    """The reason is one for all that may be wrong, so what the container asks for has to say which it can be."""
+    named, user = _references(container), _user_hint(pod, container)
+    user = user or "kubectl describe pod says more."
+    if named:
+        return Trouble(
+            "missing-secret",
+            subject(pod),
+            f"The container is not set up, most often since a Secret, ConfigMap or key is missing{quoted(message)}",
+            f"It names {', '.join(named)}. Make what is missing, the pod then starts by itself. {user}".strip(),
+        )
+    return Trouble(
+        "container-config",
+        subject(pod),
+        f"The container {container['name']} cannot be set up{quoted(message)}",
+        f"It needs no Secret and no ConfigMap, so look at its user. {user}",
+    )
+
+
+def _user_hint(pod: Object, container: Object) -> str:
+    """What to set where the pod may not run as root and its user may be that."""
+    context = (pod["spec"].get("securityContext") or {}) | (container.get("securityContext") or {})
+    user = context.get("runAsUser")
+    if not context.get("runAsNonRoot"):
+        return ""
+    whose = f"runAsUser is {user}" if user is not None else "without a runAsUser the image's USER counts, by its number"
+    return f"It may not run as root (runAsNonRoot); {whose}: kubernetes.user sets it."
 
 
 def _pull(scene: Scene, pod: Object, image: str, message: str) -> Trouble:
@@ -50,14 +76,18 @@ def _pull(scene: Scene, pod: Object, image: str, message: str) -> Trouble:
     )
 
 
-def _references(pod: Object) -> str:
-    """The Secrets and ConfigMaps of the container's environment, each with its key."""
+def _references(container: Object) -> list[str]:
+    """The Secrets and ConfigMaps that the container's environment needs, each with its key."""
     found = []
-    for variable in pod["spec"]["containers"][0].get("env") or []:
+    for variable in container.get("env") or []:
         for kind, label in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
-            if ref := (variable.get("valueFrom") or {}).get(kind):
+            if (ref := (variable.get("valueFrom") or {}).get(kind)) and not ref.get("optional"):
                 found.append(f"{label} {ref.get('name')} (key {ref.get('key')})")
-    return ", ".join(dict.fromkeys(found)) or "none in its environment"
+    for whole in container.get("envFrom") or []:
+        for kind, label in (("secretRef", "Secret"), ("configMapRef", "ConfigMap")):
+            if (ref := whole.get(kind)) and not ref.get("optional"):
+                found.append(f"{label} {ref.get('name')}")
+    return list(dict.fromkeys(found))
 
 
 def ended(scene: Scene, pod: Object) -> Trouble | None:
@@ -100,7 +130,8 @@ def advice(scene: Scene, pod: Object, end: End) -> str:
         reach = "Does a NetworkPolicy, a proxy or DNS keep the pod from it? kubectl get networkpolicy shows them."
         return f"{own} {reach}".strip()
     if end.exit_code == 6:
-        return f"{own} In the pod credentials come from kubernetes.job.secrets: {_references(pod)}.".strip()
+        named = ", ".join(_references(pod["spec"]["containers"][0])) or "none are set"
+        return f"{own} In the pod credentials come from kubernetes.job.secrets: {named}.".strip()
     if 3 <= end.exit_code <= 7:
         return own
     return own or f"Its log: provision job logs; kubectl logs {name(pod)} -c {main_container(pod)}."

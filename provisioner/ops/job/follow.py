@@ -93,8 +93,7 @@ class Follower:
     ) -> None:
         self.jobs = {one: JobRecord(one) for one in names}
         self._cluster = cluster
-        self._lines: queue.Queue[Line | Over] = queue.Queue()
-        self._streams = Streams(cluster, self._lines)
+        self._streams = Streams(cluster)
         self._sum = Sum(observer)
         self._tell = tell
         self._every = every
@@ -190,7 +189,7 @@ class Follower:
         """Lines, until it is time for another look; the end of a log is worth one at once."""
         while (left := until - time.monotonic()) > 0:
             try:
-                one = self._lines.get(timeout=left)
+                one = self._streams.lines.get(timeout=left)
             except queue.Empty:
                 return
             if self._heard(one):

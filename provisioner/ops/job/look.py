@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from provisioner.cluster.client import Cluster
 from provisioner.errors import AccessDenied
-from provisioner.ops.job.objects import Object, disruption, is_done, job_claims, name
+from provisioner.ops.job.objects import Object, disruption, is_done, job_claims, name, own_first
 from provisioner.ops.job.trouble import Scene, is_quiet
 
 _MOST = 3  # pods whose events are asked for: those of an Indexed Job suffer alike
@@ -19,8 +19,8 @@ def scene_of(cluster: Cluster, job: Object) -> Scene:
     Who may not read those is told less. Raises what the cluster raises for the pods.
     """
     selector = (job["spec"].get("selector") or {}).get("matchLabels") or {"job-name": name(job)}
-    pods = tuple(sorted(cluster.list("Pod", selector), key=lambda pod: str(pod["metadata"].get("creationTimestamp"))))
-    scene = Scene(job, pods)
+    found = sorted(cluster.list("Pod", selector), key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+    scene = Scene(job, tuple(own_first(pod, job) for pod in found))
     return scene if is_quiet(scene) else _around(cluster, scene)
 
 

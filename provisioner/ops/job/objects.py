@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from provisioner.ops.job.parse import parsed
 
 Object = dict[str, Any]
 
@@ -56,11 +57,18 @@ def annotation(one: Object, key: str) -> str:
 def index(pod: Object) -> int:
     """Which share of an Indexed Job a pod has; 0 for the only pod."""
     text = annotation(pod, "batch.kubernetes.io/job-completion-index")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def own_first(pod: Object, job: Object) -> Object:
+    """The pod with the container of its Job in front: our Jobs have one, and a webhook may put sidecars before it."""
+    wanted = main_container(job["spec"]["template"])
+    containers = sorted(pod["spec"]["containers"], key=lambda one: one["name"] != wanted)
+    return pod | {"spec": pod["spec"] | {"containers": containers}}
 
 
 def main_container(pod: Object) -> str:
-    """The name of the container that does the work: our Jobs have one."""
+    """The name of the container that does the work, of a pod as `own_first` gives it."""
     return str(pod["spec"]["containers"][0]["name"])
 
 
@@ -73,11 +81,20 @@ def container_status(pod: Object) -> Object:
 
 def waiting(pod: Object) -> Iterator[tuple[str, str, str]]:
     """Containers that do not start: image, reason, message."""
-    every = status(pod)
+    for container, reason, message in held(pod):
+        yield str(container.get("image", "")), reason, message
+
+
+def held(pod: Object) -> Iterator[tuple[Object, str, str]]:
+    """Containers that do not start, as the pod describes them, with the image the node calls it; reason, message."""
+    every, spec = status(pod), pod["spec"]
+    described = {one["name"]: one for one in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]}
     for one in [*(every.get("initContainerStatuses") or []), *(every.get("containerStatuses") or [])]:
         state = (one.get("state") or {}).get("waiting")
         if state:
-            yield str(one.get("image", "")), str(state.get("reason", "")), str(state.get("message", ""))
+            known = described.get(one["name"], {"name": one["name"]})
+            image = one.get("image") or known.get("image") or "?"
+            yield known | {"image": image}, str(state.get("reason", "")), str(state.get("message", ""))
 
 
 def has_started(pod: Object) -> bool:
@@ -116,7 +133,8 @@ class End:
         done = (container_status(pod).get("state") or {}).get("terminated")
         if not done:
             return None
-        return cls(int(done.get("exitCode", 1)), str(done.get("reason", "")), _summary(done.get("message")))
+        code = done.get("exitCode")
+        return cls(code if type(code) is int else 1, str(done.get("reason", "")), _summary(done.get("message")))
 
 
 def _summary(text: object) -> Object:
@@ -131,10 +149,7 @@ def _summary(text: object) -> Object:
 
 
 def _table(text: str) -> Object | None:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    found = parsed(text)
     return found if isinstance(found, dict) else None
 
 

@@ -37,7 +37,7 @@ def of_job(scene: Scene) -> Iterator[Trouble]:
 
 
 def _refused(scene: Scene, what: str, message: str) -> Trouble:
-    if full := exhausted(scene.quotas):
+    if full := exhausted(scene.quotas, scene.job):
         return Trouble(
             "quota",
             what,
@@ -52,16 +52,26 @@ def _refused(scene: Scene, what: str, message: str) -> Trouble:
     return Trouble("refused", what, f"The API server refuses the Job's pod{quoted(message)}", hint)
 
 
-def exhausted(quotas: tuple[Object, ...]) -> list[str]:
-    """What of the quotas is used up, or so nearly that a pod of one unit is too much: `pods 10 of 10`."""
-    found = []
+def exhausted(quotas: tuple[Object, ...], job: Object) -> list[str]:
+    """What of the quotas is used up and a pod of the Job asks for: `pods 10 of 10`."""
+    found, asked = [], _asked(job)
     for quota in quotas:
         hard, used = status(quota).get("hard") or {}, status(quota).get("used") or {}
         for key, limit in hard.items():
-            if key.startswith(("pods", "count/pods", "cpu", "memory", "requests.", "limits.")) and key in used:
-                have, most = amount(used[key]), amount(limit)
-                if most is not None and have is not None and have >= most * Decimal("0.9"):
-                    found.append(f"{key} {used[key]} of {limit}")
+            have, most = amount(used.get(key)), amount(limit)
+            if key in asked and most and have is not None and have >= most:
+                found.append(f"{key} {used[key]} of {limit}")
+    return found
+
+
+def _asked(job: Object) -> set[str]:
+    """What a pod of the Job counts for, as a ResourceQuota calls it."""
+    found = {"pods", "count/pods"}
+    for one in job["spec"]["template"]["spec"]["containers"]:
+        resources = one.get("resources") or {}
+        requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+        found |= {*requests, *(f"requests.{key}" for key in (*requests, *limits))}  # a limit alone is a request too
+        found |= {*limits, *(f"limits.{key}" for key in limits)}
     return found
 
 
@@ -70,7 +80,7 @@ def amount(text: object) -> Decimal | None:
     one = str(text)
     unit = next((unit for unit in sorted(_UNITS, key=len, reverse=True) if one.endswith(unit)), "")
     number = one[: len(one) - len(unit)]
-    if not number.replace(".", "", 1).isdigit():
+    if not (number.isascii() and number.replace(".", "", 1).isdigit() and len(number) < 30):
         return None
     return Decimal(number) * Decimal(_UNITS.get(unit, 1))
 

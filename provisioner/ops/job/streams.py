@@ -15,7 +15,9 @@ from provisioner.ops.job.objects import is_done
 _log = logging.getLogger(__name__)
 
 MOST = 32  # logs at once; the pods beyond are followed by their state until one ends
-_PAUSES = (0.2, 1.0, 3.0, 10.0)  # seconds before a cut stream is asked for again, while it gives nothing
+_PAUSES = (0.2, 1.0, 3.0, 6.0)  # seconds before a cut stream is asked for again, while it gives nothing
+_TRIES = 4  # for a pod that is over: its node may be gone, and its log with it
+_AHEAD = 256  # lines that are read before somebody takes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,11 @@ class Over:
 
 
 class Streams:
-    """Reads logs and puts lines into one queue."""
+    """Reads logs and puts their lines into one queue, `lines`, which holds so many that a fast log waits."""
 
-    def __init__(self, cluster: Cluster, lines: queue.Queue[Line | Over], *, follow: bool = True) -> None:
+    def __init__(self, cluster: Cluster, *, follow: bool = True) -> None:
+        self.lines: queue.Queue[Line | Over] = queue.Queue(_AHEAD)
         self._cluster = cluster
-        self._lines = lines
         self._follow = follow
         self._stop = threading.Event()
 
@@ -56,22 +58,33 @@ class Streams:
             self._all(pod, container)
         except ProvisionError as error:
             gone = isinstance(error, NotFound)
-            self._lines.put(Over(pod, None if gone else error))
+            self._put(Over(pod, None if gone else error))
         except Exception:
             if not self._stop.is_set():  # later the connections are closed under it
                 _log.exception("the log of %s", pod)  # in a thread nobody else would hear of it
-            self._lines.put(Over(pod))
+            self._put(Over(pod))
         else:
-            self._lines.put(Over(pod))
+            self._put(Over(pod))
+
+    def _put(self, one: Line | Over) -> None:
+        while not self._stop.is_set():
+            try:
+                self.lines.put(one, timeout=0.5)
+            except queue.Full:
+                continue
+            return
 
     def _all(self, pod: str, container: str) -> None:
-        tail, empty = Tail(), 0
+        tail, empty, failed = Tail(), 0, 0
         while not self._stop.is_set():
             before, given = not self._follow or self._ended(pod), tail.given
             try:
                 self._once(pod, container, tail, follow=not before)
             except Unavailable as error:
                 _log.info("the log of %s was cut: %s", pod, error)
+                failed = failed + 1 if before and tail.given == given else 0
+                if failed == _TRIES:
+                    raise
             else:
                 if before:  # what ended before it was read to its end has nothing more to say
                     return
@@ -91,4 +104,4 @@ class Streams:
             if self._stop.is_set():
                 break
             if (text := tail.fresh(line)) is not None:
-                self._lines.put(Line(pod, text))
+                self._put(Line(pod, text))

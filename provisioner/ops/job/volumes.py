@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provisioner.ops.job.objects import Object, claims, condition, is_done, name, status
+from provisioner.ops.job.objects import Object, claims, condition, name, status
 from provisioner.ops.job.trouble import Scene, Trouble, quoted, subject
 
 EXCLUSIVE = {"ReadWriteOnce", "ReadWriteOncePod"}
@@ -113,8 +113,13 @@ def holding(scene: Scene, claim: str, pod: Object) -> list[str]:
     return [
         f"{name(one)} ({one['spec'].get('nodeName', 'no node')})"
         for one in scene.neighbours
-        if claim in claims(one) and name(one) != name(pod) and not is_done(one) and one["spec"].get("nodeName")
+        if claim in claims(one) and name(one) != name(pod) and _lives(one)
     ]
+
+
+def _lives(pod: Object) -> bool:
+    """Whether a pod of anybody is on a node."""
+    return bool(pod["spec"].get("nodeName")) and status(pod).get("phase") not in ("Succeeded", "Failed")
 
 
 def _mount(pod: Object, event: Object) -> Trouble:

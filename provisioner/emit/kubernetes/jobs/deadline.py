@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SLOWEST = 20_000_000  # bytes a second; what takes longer is stuck rather than slow
+SLOWEST = 5_000_000  # bytes a second, of a shared line or disk; what takes longer is stuck rather than slow
 START = 3600  # for the queue, the image, and retries with their pauses
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
+from provisioner.emit.kubernetes import exposed
 from provisioner.emit.kubernetes.jobs.pods import ENVIRONMENT, literal
-from provisioner.emit.kubernetes.names import EnvName
 from provisioner.emit.kubernetes.objects import Object, secret_variables, variables
 from provisioner.emit.kubernetes.settings import JobSettings
 from provisioner.emit.kubernetes.targets import Mountpoint, Target
@@ -18,13 +17,6 @@ _CA_VOLUME = "ca"
 # The Hub and Azure read the first two, S3 the third, MinIO the first two: provisioner/transport/http.py
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")
 _INSIDE = "localhost,127.0.0.1,.svc,.cluster.local"  # what no proxy outside the cluster can reach
-_SECRET = re.compile(
-    r"MC_HOST_.*|.*(?:TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|CONNECTION_STRING|"
-    r"(?:ACCESS|SECRET|STORAGE|ACCOUNT|API|PRIVATE)_?KEY)"
-)
-_SWITCHES = ("", "0", "1", "true", "false", "yes", "no", "on", "off")  # HF_HUB_DISABLE_IMPLICIT_TOKEN is one
-_LOGIN = re.compile(r"//[^/\s]*@|[?&;](?:sig|Signature|X-Amz-Signature|AccountKey)=", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def plain(job: JobSettings, target: Target) -> dict[str, str]:
@@ -35,16 +27,6 @@ def plain(job: JobSettings, target: Target) -> dict[str, str]:
             "[kubernetes.job]", problems, hint='Name a key of a Secret: secrets.HF_TOKEN = "hf-token/token".'
         )
     return own | _server(job, target) | {str(name): value for name, value in job.env.items()}
-
-
-def exposed(env: Mapping[EnvName, str]) -> Iterator[Problem]:
-    """What may not stand in a table `env`: values that look like secrets, and what no variable can hold."""
-    for name, text in env.items():
-        named = _SECRET.fullmatch(name.upper()) and text.lower() not in _SWITCHES
-        if named or _LOGIN.search(text):
-            yield Problem(f"env.{name}", "is a secret, which belongs into a Secret")
-        elif _CONTROL.search(text):
-            yield Problem(f"env.{name}", "has a control character")
 
 
 def environment(job: JobSettings, values: Mapping[str, str]) -> list[Object]:
@@ -96,9 +78,9 @@ def _ca(job: JobSettings) -> dict[str, str]:
 
 
 def _problems(job: JobSettings, own: Mapping[str, str]) -> Iterator[Problem]:
-    keys = {"endpoint": job.endpoint, "https_proxy": job.https_proxy, "http_proxy": job.http_proxy}
-    for key, value in keys.items():
-        if value and ("@" in value or _LOGIN.search(value)):
+    for key in ("endpoint", "https_proxy", "http_proxy", "no_proxy"):
+        value: str = getattr(job, key) or ""
+        if "@" in value or exposed.reveals(value):
             yield Problem(key, "holds a login, which belongs into a Secret")
-    yield from exposed(job.env)
+    yield from exposed.in_variables(job.env)
     yield from (Problem(f"secrets.{name}", "is set already") for name in job.secrets if name in own or name in job.env)

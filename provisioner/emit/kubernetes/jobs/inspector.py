@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.jobs import lock_map, network
+from provisioner.emit.kubernetes.jobs import lock_map, network, pods
 from provisioner.emit.kubernetes.jobs.pods import ENVIRONMENT, LONGEST_JOB, container, for_readers, store, template
 from provisioner.emit.kubernetes.names import Quantity
-from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata, variables
+from provisioner.emit.kubernetes.objects import Object, variables
 from provisioner.emit.kubernetes.settings import Resources, Settings
 from provisioner.emit.kubernetes.targets import Target
 
@@ -21,7 +21,7 @@ def objects(settings: Settings, target: Target, facts: Facts, seconds: int) -> l
     A Job, since a bare Pod that has ended stays, and the next apply would find it and start nothing.
     Raises InvalidInput for a lock that is too large or a name that is too long.
     """
-    lock_name = f"{facts.lock_name}-{COMPONENT}"
+    lock_name = f"{lock_map.name(settings, facts)}-{COMPONENT}"
     result: list[Object] = []
     if settings.job.lock_path is None:
         result.append(lock_map.config_map(settings, facts, lock_name, COMPONENT))
@@ -49,14 +49,6 @@ def _job(settings: Settings, facts: Facts, lock_name: str, name: str, claim: str
         command=["python3", "-c", f"import time; time.sleep({seconds})"],
     )
     stop: Object = {"terminationGracePeriodSeconds": 1}  # Python as process 1 does not hear SIGTERM
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata(settings, name, COMPONENT, annotations={RELEASE: facts.release}),
-        "spec": {
-            "backoffLimit": 0,
-            "activeDeadlineSeconds": seconds,
-            "ttlSecondsAfterFinished": _TTL,
-            "template": template(settings, COMPONENT, facts, inspector, [*volumes, *lock_volumes], more=stop),
-        },
-    }
+    pod = template(settings, COMPONENT, facts, inspector, [*volumes, *lock_volumes], more=stop)
+    limits: Object = {"backoffLimit": 0, "activeDeadlineSeconds": seconds, "ttlSecondsAfterFinished": _TTL}
+    return pods.job(settings, name, COMPONENT, facts, pod, **limits)

@@ -15,6 +15,11 @@ PATH = f"{FOLDER}/{KEY}"
 _VOLUME = "lock"
 
 
+def name(settings: Settings, facts: Facts) -> str:
+    """The ConfigMap of this lock: another lock is another object, so nothing changes under a running Job."""
+    return f"{settings.name}-lock-{facts.digest[:12]}"
+
+
 def config_map(
     settings: Settings, facts: Facts, name: str, component: str, annotations: Mapping[str, str] | None = None
 ) -> Object:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.jobs import deadline, gitops, lock_map, network
+from provisioner.emit.kubernetes.jobs import deadline, gitops, lock_map, network, pods
 from provisioner.emit.kubernetes.jobs.environment import ca_volume, environment, plain
 from provisioner.emit.kubernetes.jobs.pods import (
     LONGEST_JOB,
     container,
     failure_policy,
-    fitting,
+    for_writers,
     literal,
     store,
     template,
 )
 from provisioner.emit.kubernetes.jobs.sources import check_source
-from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata, selector
+from provisioner.emit.kubernetes.objects import Object, selector
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.targets import Mountpoint, Separate, Target, is_shared, writers
+from provisioner.emit.kubernetes.targets import Mountpoint, Target, is_shared
 from provisioner.errors import UsageError
 
 COMPONENT = "mirror"  # also the name of the container
@@ -37,10 +37,9 @@ def objects(settings: Settings, target_name: str, target: Target, facts: Facts) 
     before = gitops.marks(job.gitops, wave=-1)
     result: list[Object] = []
     if job.lock_path is None:
-        result.append(lock_map.config_map(settings, facts, facts.lock_name, COMPONENT, before))
+        result.append(lock_map.config_map(settings, facts, lock_map.name(settings, facts), COMPONENT, before))
     if job.network_policy:
-        addresses = [*job.sources, *([target.address] if isinstance(target, Mountpoint) else [])]
-        result.append(network.policy(settings, COMPONENT, network.egress(job, addresses, env), before))
+        result.append(network.policy(settings, COMPONENT, network.egress(job, target, env), before))
     for name, claim in jobs(settings, target, facts).items():
         pod = _template(settings, target, facts, claim, env)
         result.append(_job(settings, facts, name, pod))
@@ -51,10 +50,7 @@ def jobs(settings: Settings, target: Target, facts: Facts) -> dict[str, str | No
     """What the Jobs are called, and the claim that each fills, None for a bucket. Raises InvalidInput."""
     name = f"{settings.name}-{COMPONENT}-{facts.release}"
     last = settings.job.completions - 1  # an Indexed Job's pods are called by their number too
-    longest = LONGEST_JOB - (len(f"-{last}") if last else 0)
-    if isinstance(target, Separate):
-        return {fitting(f"{name}-{claim}", longest): claim for claim in target.claims}
-    return {fitting(name, longest): next(iter(writers(target)), None)}
+    return for_writers(target, name, LONGEST_JOB - (len(f"-{last}") if last else 0))
 
 
 def _check(settings: Settings, target_name: str, target: Target) -> None:
@@ -69,27 +65,19 @@ def _check(settings: Settings, target_name: str, target: Target) -> None:
 
 def _job(settings: Settings, facts: Facts, name: str, pod: Object) -> Object:
     job = settings.job
-    marks = {RELEASE: facts.release, **gitops.marks(job.gitops)}
-    passes = 2 if job.verify == "full" else 1
     spec: Object = {"backoffLimit": job.retries * job.completions}
     if job.completions > 1:
         spec |= {"completionMode": "Indexed", "completions": job.completions, "parallelism": job.completions}
-    spec["activeDeadlineSeconds"] = job.deadline or deadline.seconds(facts.size, passes)
+    spec["activeDeadlineSeconds"] = job.deadline or deadline.seconds(facts.size, 2 if job.verify == "full" else 1)
     if job.gitops != "hook":  # a hook that is gone before the controller has seen its end never ends (argo-cd#21055)
         spec["ttlSecondsAfterFinished"] = job.ttl
     spec["podFailurePolicy"] = failure_policy(COMPONENT)
-    spec["template"] = pod
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata(settings, name, COMPONENT, annotations=marks),
-        "spec": spec,
-    }
+    return pods.job(settings, name, COMPONENT, facts, pod, gitops.marks(job.gitops), **spec)
 
 
 def _template(settings: Settings, target: Target, facts: Facts, claim: str | None, env: Mapping[str, str]) -> Object:
     to = target.address if isinstance(target, Mountpoint) else "pvc"
-    lock, lock_volumes, lock_mounts = lock_map.mounted(facts.lock_name, settings.job.lock_path)
+    lock, lock_volumes, lock_mounts = lock_map.mounted(lock_map.name(settings, facts), settings.job.lock_path)
     ca_volumes, ca_mounts = ca_volume(settings.job)
     volumes, mounts = store(claim, read_only=False)
     mirror = container(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from provisioner.emit.kubernetes.jobs.sources import port_of, url_port
 from provisioner.emit.kubernetes.objects import Object, metadata, selector
 from provisioner.emit.kubernetes.settings import JobSettings, Settings
+from provisioner.emit.kubernetes.targets import Mountpoint, Target
 
 # OpenShift's DNS pods listen on 5353 behind their Service's 53, and a policy sees the pods' port:
 # https://github.com/openshift/cluster-dns-operator (assets/dns/daemonset.yaml)
@@ -42,10 +43,11 @@ def _policy(settings: Settings, component: str, egress: list[Object], annotation
     }
 
 
-def egress(job: JobSettings, addresses: Sequence[str], env: Mapping[str, str]) -> list[int]:
-    """The TCP ports of the addresses, the proxies, and those that the settings add.
+def egress(job: JobSettings, target: Target, env: Mapping[str, str]) -> list[int]:
+    """The TCP ports of the sources, of a bucket as the target, of the proxies, and those that the settings add.
 
     Raises InvalidInput where an endpoint or proxy is no URL.
     """
+    addresses = [*job.sources, *([target.address] if isinstance(target, Mountpoint) else [])]
     proxies = (url_port(proxy, "http") for proxy in (job.https_proxy, job.http_proxy) if proxy)
     return sorted({*(port_of(address, env) for address in addresses), *proxies, *job.egress_ports})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.objects import (
@@ -14,13 +15,14 @@ from provisioner.emit.kubernetes.objects import (
     Object,
     claim_volume,
     container_security,
+    metadata,
     pod_defaults,
     pod_labels,
     resources,
     scratch_volume,
 )
 from provisioner.emit.kubernetes.settings import Resources, Settings
-from provisioner.emit.kubernetes.targets import Separate, Target, readers
+from provisioner.emit.kubernetes.targets import Separate, Target, readers, writers
 from provisioner.errors import (
     AccessDenied,
     Interrupted,
@@ -64,6 +66,13 @@ def for_readers(settings: Settings, target: Target, component: str, longest: int
         return {fitting(f"{name}-{claim}", longest): claim for claim in target.claims}
     (claim,) = readers(target)
     return {fitting(name, longest): claim}
+
+
+def for_writers(target: Target, name: str, longest: int = LONGEST_JOB) -> dict[str, str | None]:
+    """What Jobs of this name are called, one for each claim that is written; None is a bucket. Raises InvalidInput."""
+    if isinstance(target, Separate):
+        return {fitting(f"{name}-{claim}", longest): claim for claim in target.claims}
+    return {fitting(name, longest): next(iter(writers(target)), None)}
 
 
 def literal(text: str) -> str:
@@ -145,4 +154,22 @@ def template(
             "containers": [container],
             "volumes": [*volumes, scratch_volume(settings)],
         },
+    }
+
+
+def job(
+    settings: Settings,
+    name: str,
+    component: str,
+    facts: Facts,
+    template: Object,
+    annotations: Mapping[str, str] | None = None,
+    **spec: Any,
+) -> Object:
+    """A Job about a release; `spec` are keys of the API beside the template."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(settings, name, component, annotations={RELEASE: facts.release, **(annotations or {})}),
+        "spec": {**spec, "template": template},
     }

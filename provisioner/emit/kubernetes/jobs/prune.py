@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.jobs import network, pods
 from provisioner.emit.kubernetes.jobs.environment import ca_volume, environment, plain
 from provisioner.emit.kubernetes.jobs.pods import (
-    LONGEST_JOB,
+    ENVIRONMENT,
     container,
     failure_policy,
-    fitting,
+    for_writers,
     literal,
     store,
     template,
 )
-from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata
+from provisioner.emit.kubernetes.objects import Object, variables
 from provisioner.emit.kubernetes.settings import Settings
-from provisioner.emit.kubernetes.targets import Mountpoint, Separate, Target, writers
+from provisioner.emit.kubernetes.targets import Mountpoint, Target
 
 COMPONENT = "prune"
 _DEADLINE = 3600  # seconds; deleting a thousand files of a slow share takes minutes
@@ -26,47 +27,48 @@ _DEADLINE = 3600  # seconds; deleting a thousand files of a slow share takes min
 def objects(settings: Settings, target: Target, facts: Facts, keep: int, spare: Collection[str]) -> list[Object]:
     """A Job for each claim of the target, or one for a bucket: all but the newest releases go, and none of `spare`.
 
-    Raises InvalidInput for a name that is too long and a secret in the open.
+    Those of claims need no network, and a NetworkPolicy says so. Raises InvalidInput for a name that is too long and
+    InvalidDocument for a secret in the open.
     """
-    name = f"{settings.name}-{COMPONENT}-{facts.release}"
-    if isinstance(target, Separate):
-        return [_job(settings, target, facts, f"{name}-{one}", one, keep, spare) for one in target.claims]
-    return [_job(settings, target, facts, name, next(iter(writers(target)), None), keep, spare)]
+    args = _args(target, keep, {*spare, facts.release})
+    result = [] if isinstance(target, Mountpoint) else network.closed(settings, COMPONENT)
+    for name, claim in for_writers(target, f"{settings.name}-{COMPONENT}-{facts.release}").items():
+        pod = _of_bucket(settings, target, facts, args) if claim is None else _of_claim(settings, claim, facts, args)
+        result.append(_job(settings, facts, name, pod))
+    return result
 
 
-def _job(
-    settings: Settings, target: Target, facts: Facts, name: str, claim: str | None, keep: int, spare: Collection[str]
-) -> Object:
-    spec: Object = {
-        "backoffLimit": settings.job.retries,
-        "activeDeadlineSeconds": _DEADLINE,
-        "ttlSecondsAfterFinished": settings.job.ttl,
-        "podFailurePolicy": failure_policy(COMPONENT),
-        "template": _template(settings, target, facts, claim, keep, spare),
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata(settings, fitting(name, LONGEST_JOB), COMPONENT, annotations={RELEASE: facts.release}),
-        "spec": spec,
-    }
-
-
-def _template(
-    settings: Settings, target: Target, facts: Facts, claim: str | None, keep: int, spare: Collection[str]
-) -> Object:
+def _args(target: Target, keep: int, spare: Collection[str]) -> list[str]:
     at = literal(target.address) if isinstance(target, Mountpoint) else "pvc"
-    args = ["releases", "prune", "--at", at, "--keep", str(keep)]
-    for release in sorted({*spare, facts.release}):
-        args += ["--spare", release]
-    ca_volumes, ca_mounts = ca_volume(settings.job)
-    volumes, mounts = store(claim, read_only=False)
-    one = container(
+    spared = [word for release in sorted(spare) for word in ("--spare", release)]
+    return ["releases", "prune", "--at", at, "--keep", str(keep), *spared, "--json"]
+
+
+def _job(settings: Settings, facts: Facts, name: str, pod: Object) -> Object:
+    return pods.job(
         settings,
+        name,
         COMPONENT,
-        settings.job.resources,
-        environment(settings.job, plain(settings.job, target)),
-        [*mounts, *ca_mounts],
-        args=[*args, "--json"],
+        facts,
+        pod,
+        backoffLimit=settings.job.retries,
+        activeDeadlineSeconds=_DEADLINE,
+        ttlSecondsAfterFinished=settings.job.ttl,
+        podFailurePolicy=failure_policy(COMPONENT),
     )
-    return template(settings, COMPONENT, facts, one, [*volumes, *ca_volumes], writes=claim is not None)
+
+
+def _of_claim(settings: Settings, claim: str, facts: Facts, args: list[str]) -> Object:
+    """A pod without the Secrets and variables of the sources: it reads none."""
+    volumes, mounts = store(claim, read_only=False)
+    one = container(settings, COMPONENT, settings.job.resources, variables(ENVIRONMENT), mounts, args=args)
+    return template(settings, COMPONENT, facts, one, volumes, writes=True)
+
+
+def _of_bucket(settings: Settings, target: Target, facts: Facts, args: list[str]) -> Object:
+    """A pod that reaches the bucket as the mirror Job does."""
+    volumes, mounts = ca_volume(settings.job)
+    env = environment(settings.job, plain(settings.job, target))
+    _, scratch = store(None, read_only=False)
+    one = container(settings, COMPONENT, settings.job.resources, env, [*scratch, *mounts], args=args)
+    return template(settings, COMPONENT, facts, one, volumes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.jobs import deadline, lock_map, network
+from provisioner.emit.kubernetes.jobs import deadline, lock_map, network, pods
 from provisioner.emit.kubernetes.jobs.pods import (
     ENVIRONMENT,
     LONGEST_CRON_JOB,
@@ -13,7 +13,7 @@ from provisioner.emit.kubernetes.jobs.pods import (
     store,
     template,
 )
-from provisioner.emit.kubernetes.objects import RELEASE, Object, metadata, variables
+from provisioner.emit.kubernetes.objects import Object, variables
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Target
 
@@ -28,7 +28,7 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     The ConfigMap is its own and not the mirror Job's, so that either can be applied and deleted without the other.
     Raises InvalidInput for a lock that is too large or a name that is too long.
     """
-    lock_name = f"{facts.lock_name}-{COMPONENT}"
+    lock_name = f"{lock_map.name(settings, facts)}-{COMPONENT}"
     result: list[Object] = []
     if settings.job.lock_path is None:
         result.append(lock_map.config_map(settings, facts, lock_name, COMPONENT))
@@ -39,25 +39,25 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
 
 
 def _cron_job(settings: Settings, facts: Facts, lock_name: str, name: str, claim: str) -> Object:
-    marks = {RELEASE: facts.release}
     passes = 1 if settings.verify.mode == "full" else 0
-    job: Object = {
+    spec: Object = {
         "backoffLimit": _RETRIES,
         "activeDeadlineSeconds": settings.verify.deadline or deadline.seconds(facts.size, passes),
         "podFailurePolicy": failure_policy(COMPONENT),
-        "template": _template(settings, facts, lock_name, claim),
     }
+    job = pods.job(settings, name, COMPONENT, facts, _template(settings, facts, lock_name, claim), **spec)
+    marks = {key: job["metadata"][key] for key in ("labels", "annotations")}
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        "metadata": metadata(settings, name, COMPONENT, annotations=marks),
+        "metadata": job["metadata"],
         "spec": {
             "schedule": str(settings.verify.schedule),
             "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": _LATE,
             "successfulJobsHistoryLimit": 1,
             "failedJobsHistoryLimit": 3,
-            "jobTemplate": {"metadata": {"annotations": marks}, "spec": job},
+            "jobTemplate": {"metadata": marks, "spec": job["spec"]},
         },
     }
 

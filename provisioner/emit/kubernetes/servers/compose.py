@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from provisioner.emit.environment import environment
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.mount import folder, variables_at
 from provisioner.emit.kubernetes.names import Quantity
-from provisioner.emit.kubernetes.objects import SCRATCH_PATH
 from provisioner.emit.kubernetes.quantities import bytes_of
 from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers import onyx as servers
 from provisioner.emit.kubernetes.servers import parts
 from provisioner.emit.kubernetes.servers.settings import Member
 from provisioner.emit.kubernetes.settings import Settings
+from provisioner.emit.mounts.service import bind, tmpfs
 from provisioner.errors import UsageError
 
 FILE = "compose.yaml"
@@ -50,8 +50,9 @@ def hosts(settings: Settings) -> dict[str, str]:
 
 def _service(settings: Settings, facts: Facts, member: Member, published: int) -> dict[str, Any]:
     onyx, compose = settings.onyx, settings.compose
-    seen = environment(facts.lock, str(settings.mount_path), SCRATCH_PATH)
-    values = servers.own_environment(onyx, member) | seen | dict(onyx.env) | dict(member.env)
+    path, size = str(settings.mount_path), bytes_of(settings.scratch_size)
+    release = bind(compose.store, folder(facts), path, variables_at(facts, path), facts.release, size)
+    values = servers.own_environment(onyx, member) | release.environment | dict(onyx.env) | dict(member.env)
     ports = {} if not compose.bind else {"ports": [_published(compose.bind, published, onyx.port)]}
     return {
         "image": str(onyx.image),
@@ -59,7 +60,8 @@ def _service(settings: Settings, facts: Facts, member: Member, published: int) -
         "environment": {str(name): _literal(value) for name, value in values.items()},
         **ports,
         "expose": [str(onyx.port)],
-        "volumes": _volumes(settings, facts),
+        "volumes": [release.volume],
+        "tmpfs": [release.tmpfs, *(tmpfs(one, size) for one in onyx.writable)],
         "healthcheck": _health(onyx.health, onyx.port),
         "user": f"{parts.user_of(settings, onyx)}:{settings.group}",
         "read_only": onyx.read_only_root,
@@ -77,24 +79,6 @@ def _literal(text: str) -> str:
 
 def _published(address: str, host: int, container: int) -> dict[str, Any]:
     return {"target": container, "published": str(host), "host_ip": address, "protocol": "tcp"}
-
-
-def _volumes(settings: Settings, facts: Facts) -> list[dict[str, Any]]:
-    """The release, read-only; a missing one is an error and no empty folder."""
-    release: dict[str, Any] = {
-        "type": "bind",
-        "source": f"{settings.compose.store}/releases/{facts.release}",
-        "target": str(settings.mount_path),
-        "read_only": True,
-        "bind": {"create_host_path": False},
-    }
-    folders = (SCRATCH_PATH, *settings.onyx.writable)
-    limit = bytes_of(settings.scratch_size)
-    return [release, *({"type": "tmpfs", "target": str(one), "tmpfs": _open_to_all(limit)} for one in folders)]
-
-
-def _open_to_all(limit: int) -> dict[str, int]:
-    return {"size": limit, "mode": 0o1777}
 
 
 def _health(path: str, port: int) -> dict[str, Any]:

@@ -6,13 +6,12 @@ https://github.com/kserve/kserve/blob/v0.16.0/pkg/webhook/admission/pod/storage_
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 from msgspec.structs import replace
 
-from provisioner.emit.environment import environment
 from provisioner.emit.kubernetes.facts import Facts
+from provisioner.emit.kubernetes.mount import folder, variables_at
 from provisioner.emit.kubernetes.objects import (
     RELEASE,
     SCRATCH,
@@ -26,8 +25,7 @@ from provisioner.emit.kubernetes.servers.settings import KserveSettings, Service
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target
 from provisioner.errors import InvalidInput
-from provisioner.layout import ROOTS
-from provisioner.model import Layout, Lock, Model
+from provisioner.model import Layout, Model
 
 MODEL_PATH = "/mnt/models"
 PORT = 8080
@@ -95,10 +93,9 @@ def _inference_service(
 
 def _model(settings: Settings, facts: Facts, model: Model, claim: str) -> Object:
     kserve = settings.kserve
-    folder = f"releases/{facts.release}/{ROOTS[Layout.FLAT]}/{model.repo.name}"
     result: Object = {
         "modelFormat": {"name": "vLLM" if kserve.image else kserve.format},
-        "storageUri": f"pvc://{claim}/{folder}",
+        "storageUri": f"pvc://{claim}/{folder(facts, model.repo)}",
     }
     if kserve.runtime:
         result["runtime"] = str(kserve.runtime)
@@ -106,7 +103,7 @@ def _model(settings: Settings, facts: Facts, model: Model, claim: str) -> Object
         result["command"] = list(kserve.command)
     return result | {
         "args": [f"--tensor-parallel-size={max(kserve.gpus, 1)}", *kserve.args],
-        "env": parts.environment_of(kserve, _environment(model)),
+        "env": parts.environment_of(kserve, _environment(facts, model)),
         "resources": parts.gpu_resources(kserve.resources, kserve.gpus),
         "securityContext": parts.security(kserve),
         "volumeMounts": _mounts(kserve),
@@ -118,13 +115,12 @@ def _mounts(kserve: KserveSettings) -> list[Object]:
     return [shm, {"name": SCRATCH, "mountPath": SCRATCH_PATH}, *parts.writable_mounts(kserve)]
 
 
-def _environment(model: Model) -> dict[str, str]:
+def _environment(facts: Facts, model: Model) -> dict[str, str]:
     """Offline, and every cache of compiled kernels where it can be written.
 
     A user is named since the uid has no entry in the image's passwd, and torch asks for one.
     """
-    alone = Lock((dataclasses.replace(model, layouts=(Layout.FLAT,)),))
-    return environment(alone, MODEL_PATH, SCRATCH_PATH) | {
+    return variables_at(facts, MODEL_PATH, model.repo) | {
         "USER": "models",
         "VLLM_CACHE_ROOT": f"{SCRATCH_PATH}/vllm",
         "VLLM_CONFIG_ROOT": f"{SCRATCH_PATH}/vllm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.mount import mount
+from provisioner.emit.kubernetes.mount import Mount, mount
 from provisioner.emit.kubernetes.objects import SCRATCH_PATH, Object, metadata, resources, selector
 from provisioner.emit.kubernetes.servers import parts
 from provisioner.emit.kubernetes.servers.settings import Inference, Member, OnyxSettings
@@ -18,8 +18,10 @@ LAYOUTS = (Layout.HUB, Layout.HUGGINGFACE, Layout.SENTENCE_TRANSFORMERS)
 PORT_NAME = "modelserver"
 
 
-def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
+def objects(settings: Settings, target: Target, facts: Facts, *, wait: int | None = None) -> list[Object]:
     """ConfigMap of hosts and ports, and a Service and a Deployment of each server.
+
+    With `wait` each pod waits so many seconds for the release before it starts.
 
     Raises InvalidInput when the lock has nothing for them, or the target too few claims.
     """
@@ -30,7 +32,8 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     result = [_config_map(settings)]
     for member, claim in zip((onyx.inference, onyx.indexing), claims, strict=True):
         result.append(parts.service(settings, member.name, onyx.port, PORT_NAME))
-        result.append(_deployment(settings, member, facts, claim, shared=not isinstance(target, Separate)))
+        seen = mount(settings, facts, claim, wait=wait)
+        result.append(_deployment(settings, member, seen, shared=not isinstance(target, Separate)))
         if member.replicas > 1:
             match = selector(settings, member.name)
             result.append(parts.disruption_budget(settings, member.name, match, maxUnavailable=1))
@@ -80,9 +83,8 @@ def _config_map(settings: Settings) -> Object:
     }
 
 
-def _deployment(settings: Settings, member: Member, facts: Facts, claim: str, *, shared: bool) -> Object:
+def _deployment(settings: Settings, member: Member, seen: Mount, *, shared: bool) -> Object:
     onyx = replace(settings.onyx, command=command(settings.onyx), env=dict(settings.onyx.env) | dict(member.env))
-    seen = mount(settings, facts, claim)
     one = parts.container(
         settings,
         "model-server",
@@ -95,4 +97,6 @@ def _deployment(settings: Settings, member: Member, facts: Facts, claim: str, *,
         readinessProbe=parts.http_probe(onyx.health, onyx.port, 60, 10, 5, 5),
     )
     template = parts.pod_template(settings, onyx, member.name, one, seen)
-    return parts.deployment(settings, member.name, member.replicas, template, facts.release, shared=shared)
+    if seen.init:
+        template["spec"]["initContainers"] = list(seen.init)
+    return parts.deployment(settings, member.name, member.replicas, template, seen.release, shared=shared)

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from provisioner.emit.kubernetes import exposed
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.jobs.environment import exposed
 from provisioner.emit.kubernetes.mount import Mount
 from provisioner.emit.kubernetes.names import EnvName, Image, Quantity
 from provisioner.emit.kubernetes.objects import (
@@ -25,6 +25,7 @@ from provisioner.emit.kubernetes.objects import (
     selector,
     variables,
 )
+from provisioner.emit.kubernetes.quantities import amount
 from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers.settings import Program
 from provisioner.emit.kubernetes.settings import Settings
@@ -85,7 +86,8 @@ def check(program: Program, table: str, taken: Sequence[str], *envs: Mapping[Env
 
     `taken` are the paths of other mounts, `envs` further tables of plain variables.
     """
-    found = [problem for env in (program.env, *envs) for problem in exposed(env)]
+    found = [problem for env in (program.env, *envs) for problem in exposed.in_variables(env)]
+    found += [*exposed.in_words("command", program.command), *exposed.in_words("args", program.args)]
     twice = {name for env in (program.env, *envs) for name in env if name in program.secrets}
     found += [Problem(f"secrets.{name}", "is in env already") for name in sorted(twice)]
     found += [Problem("writable", f"{path} {wrong}") for path, wrong in _misplaced(program.writable, taken)]
@@ -137,10 +139,10 @@ def gpu_resources(wanted: Resources, gpus: int) -> Object:
 
 def cpus(quantity: Quantity) -> Decimal:
     """CPUs as a number: 500m is 0.5. Raises InvalidInput for a unit that nobody counts CPUs in."""
-    number, unit = (quantity[:-1], quantity[-1]) if quantity.endswith("m") else (quantity, "")
-    if not number.replace(".", "").isdigit():
+    number = amount(quantity)
+    if number is None or quantity[-1] not in "0123456789m":
         raise InvalidInput(f"{quantity} is not a number of CPUs.", hint="As in 500m, 2 or 1.5.")
-    return Decimal(number) / 1000 if unit else Decimal(number)
+    return number
 
 
 def environment_of(program: Program, ours: Mapping[str, str]) -> list[Object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.mount import mount
+from provisioner.emit.kubernetes.mount import Mount, mount
 from provisioner.emit.kubernetes.objects import SCRATCH_PATH, Object, selector
 from provisioner.emit.kubernetes.servers import parts
 from provisioner.emit.kubernetes.settings import Settings
@@ -14,8 +14,10 @@ from provisioner.model import Layout
 LAYOUTS = (Layout.FASTEMBED, Layout.HUB)
 
 
-def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
+def objects(settings: Settings, target: Target, facts: Facts, *, wait: int | None = None) -> list[Object]:
     """A Deployment of each worker; a Service too where it has a port.
+
+    With `wait` each pod waits so many seconds for the release before it starts.
 
     Raises InvalidInput when the image is not set, the lock has nothing for them, or the target too few claims.
     """
@@ -30,15 +32,15 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     for name, claim in zip(qwiser.workers, claims, strict=True):
         if qwiser.port is not None:
             result.append(parts.service(settings, name, qwiser.port, "http"))
-        result.append(_deployment(settings, name, facts, claim, shared=not isinstance(target, Separate)))
+        seen = mount(settings, facts, claim, str(qwiser.path), wait=wait)
+        result.append(_deployment(settings, name, seen, shared=not isinstance(target, Separate)))
         if qwiser.replicas > 1:
             result.append(parts.disruption_budget(settings, name, selector(settings, name), maxUnavailable=1))
     return result
 
 
-def _deployment(settings: Settings, name: str, facts: Facts, claim: str, *, shared: bool) -> Object:
+def _deployment(settings: Settings, name: str, seen: Mount, *, shared: bool) -> Object:
     qwiser = settings.qwiser
-    seen = mount(settings, facts, claim, str(qwiser.path))
     one = parts.container(
         settings,
         "embeddings-worker",
@@ -49,7 +51,9 @@ def _deployment(settings: Settings, name: str, facts: Facts, claim: str, *, shar
         **_probes(settings),
     )
     template = parts.pod_template(settings, qwiser, name, one, seen)
-    return parts.deployment(settings, name, qwiser.replicas, template, facts.release, shared=shared)
+    if seen.init:
+        template["spec"]["initContainers"] = list(seen.init)
+    return parts.deployment(settings, name, qwiser.replicas, template, seen.release, shared=shared)
 
 
 def _probes(settings: Settings) -> dict[str, object]:

@@ -6,14 +6,22 @@ from typing import Annotated, Literal, Self
 
 from msgspec import Meta, Struct
 
-from provisioner.emit.kubernetes.names import AbsolutePath, EnvName, Image, KeyRef, Name, Quantity, Subdomain
+from provisioner.emit.kubernetes.names import (
+    AbsolutePath,
+    EnvName,
+    Image,
+    KeyRef,
+    Name,
+    Port,
+    Quantity,
+    Subdomain,
+    Text,
+)
 from provisioner.emit.kubernetes.resources import Resources
 
 _User = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-_Port = Annotated[int, Meta(ge=1, le=65535)]
 _Count = Annotated[int, Meta(ge=1, le=1000)]
 _Gpus = Annotated[int, Meta(ge=0, le=64)]
-_Text = Annotated[str, Meta(min_length=1, max_length=2048, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 _Repo = Annotated[str, Meta(min_length=1, max_length=200)]
 _Import = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z_][\w.]*[:.][A-Za-z_]\w*\Z")]
 _Version = Annotated[str, Meta(max_length=32, pattern=r"^[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*\Z")]
@@ -93,8 +101,8 @@ class Program(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     image: Image | None = None
-    command: tuple[_Text, ...] = ()
-    args: tuple[_Text, ...] = ()
+    command: tuple[Text, ...] = ()
+    args: tuple[Text, ...] = ()
     env: dict[EnvName, str] = {}
     secrets: dict[EnvName, KeyRef] = {}
     user: _User | None = None
@@ -141,7 +149,7 @@ class OnyxSettings(Program, frozen=True, forbid_unknown_fields=True):
     """
 
     image: Image | None = Image("onyxdotapp/onyx-model-server:nightly-20241004")
-    port: _Port = 9000
+    port: Port = 9000
     health: AbsolutePath = AbsolutePath("/api/health")
     config_map: Name = Name("onyx-model-servers")
     inference: Inference = Inference()
@@ -171,7 +179,7 @@ class QwiserSettings(Program, frozen=True, forbid_unknown_fields=True):
     )
     replicas: _Count = 1
     path: AbsolutePath = AbsolutePath("/mnt/models")
-    port: _Port | None = None
+    port: Port | None = None
     health: AbsolutePath | None = None
     gpus: _Gpus = 0
     resources: EmbeddingResources = EmbeddingResources()
@@ -185,7 +193,7 @@ class KserveSettings(Program, frozen=True, forbid_unknown_fields=True):
         name: of the InferenceService; made from the model's where it is None.
         model: ORG/NAME or NAME of the lock; the only one in the layout flat where it is None.
         format: of the model, as the cluster's runtimes call it: huggingface, or vLLM.
-        runtime: one of the cluster, by name; None lets KServe choose by the format.
+        runtime: one of the cluster, by name, where there is no image; None lets KServe choose by the format.
         gpus: of NVIDIA, for each replica; the tensors are spread over them.
         shm: the limit of /dev/shm, through which the processes of several GPUs talk. It counts as memory.
         scratch_size: for compiled kernels.
@@ -248,6 +256,6 @@ class ComposeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     store: AbsolutePath = AbsolutePath("/srv/models")
     bind: Annotated[str, Meta(pattern=r"^(?:[0-9A-Fa-f.:]{2,45})?\Z")] = "127.0.0.1"
-    inference_port: _Port = 9000
-    indexing_port: _Port = 9001
+    inference_port: Port = 9000
+    indexing_port: Port = 9001
     network: Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9][\w.-]*\Z")] | None = None
