@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner.cli.job.connect import cluster_options
+from provisioner.cli.job.connect import cluster_options, every_option
 from provisioner.cli.job.run import How, detached, follow
 from provisioner.cli.job_options import job_options
 from provisioner.cli.kubernetes import facts_option
@@ -51,14 +51,7 @@ Connect = Callable[["Settings"], AbstractContextManager["Cluster"]]
     show_default=True,
     help="For each workload to come up.",
 )
-@click.option(
-    "--every",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0.05),
-    default=2.0,
-    show_default=True,
-    help="Between two looks at the cluster.",
-)
+@every_option
 @click.option("--dry-run", is_flag=True, help="Say which workloads would change, and how; change nothing.")
 @output_options
 def command(

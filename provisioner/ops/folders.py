@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from provisioner.errors import InvalidInput, NotFound, StoreError, UsageError
@@ -12,26 +12,27 @@ from provisioner.errors import InvalidInput, NotFound, StoreError, UsageError
 LIST = ".provision-emitted"  # the names that we wrote; other files of the folder are not ours to touch
 
 
-def write_folder(path: str, files: Mapping[str, str]) -> tuple[str, ...]:
+def write_folder(path: str, files: Mapping[str, str], command: str) -> tuple[str, ...]:
     """Make the folder hold these files, each replaced whole; the names of earlier ones that were deleted.
 
-    Raises UsageError when a file of somebody else has one of the names, StoreError when nothing can be written.
+    Raises UsageError when a file of somebody else has one of the names, or another command wrote the folder;
+    StoreError when nothing can be written.
     """
     try:
         os.makedirs(path, exist_ok=True)
-        before = _listed(path)
+        before = _listed(path, command)
         if foreign := [name for name in files if name not in before and os.path.lexists(os.path.join(path, name))]:
             raise UsageError(
                 f"{path} has a {foreign[0]} that was not emitted by this command.", hint="Give -o a folder of its own."
             )
-        _replace(os.path.join(path, LIST), "".join(f"{name}\n" for name in sorted({*before, *files})))
+        _list(path, command, {*before, *files})
         for name, text in files.items():
             _replace(os.path.join(path, name), text)
         gone = tuple(sorted(before - set(files)))
         for name in gone:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(path, name))
-        _replace(os.path.join(path, LIST), "".join(f"{name}\n" for name in sorted(files)))
+        _list(path, command, files)
         return gone
     except OSError as error:
         raise StoreError(f"{error.filename or path} cannot be written: {error.strerror}.") from None
@@ -58,9 +59,18 @@ def read_file(path: str) -> str:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _listed(path: str) -> set[str]:
+def _list(path: str, command: str, names: Iterable[str]) -> None:
+    _replace(os.path.join(path, LIST), "".join(f"{line}\n" for line in (f"# {command}", *sorted(names))))
+
+
+def _listed(path: str, command: str) -> set[str]:
     with suppress(FileNotFoundError), open(os.path.join(path, LIST), encoding="utf-8") as file:
-        names = {line.strip() for line in file}
+        first, *names = [*(line.strip() for line in file), ""]
+        if first != f"# {command}":
+            raise UsageError(
+                f"{path} was written by {first.lstrip('# ') or 'another command'}, and this is {command}.",
+                hint="Give -o a folder of its own.",
+            )
         return {name for name in names if name and "/" not in name and not name.startswith(".")}
     return set()
 

@@ -169,7 +169,7 @@ ONYX: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
                 "health": "/api/health/ready",
                 "config_map": "hosts",
                 "inference": {"name": "fast", "replicas": 3, "env": {"LOG_LEVEL": "info"}},
-                "indexing": {"resources": {"cpu": "8", "memory": "16Gi", "memory_limit": "16Gi"}},
+                "indexing": {"resources": {"cpu": "8", "cpu_limit": None, "memory": "16Gi", "memory_limit": "16Gi"}},
             },
         },
         {},
@@ -340,6 +340,19 @@ def test_helm_keeps_to_the_schema(tmp_path: Path) -> None:
         rendered({"colour": 1, "target": {"kind": "nfs", "server": "nas"}}, tmp_path)
     assert "additional properties 'colour' not allowed" in error.value.stderr
     assert "missing property 'path'" in error.value.stderr
+
+
+def test_quantities_may_be_numbers(tmp_path: Path) -> None:
+    made = rendered(
+        {"job": {"resources": {"cpu": 0, "memory": 1_000_000_000, "memory_limit": 2_000_000_000}}}, tmp_path
+    )
+    manifests.validate(made)
+    (mirror,) = [one for one in made if one["kind"] == "Job"]
+    found = mirror["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert {key: {name: float(one) for name, one in of.items()} for key, of in found.items()} == {
+        "requests": {"cpu": 0, "memory": 1e9},
+        "limits": {"memory": 2e9},
+    }
 
 
 def test_many_pods_and_one_writer_are_refused(tmp_path: Path) -> None:

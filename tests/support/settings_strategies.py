@@ -19,7 +19,11 @@ from tests.support.chart_schema import pattern_of
 SERVERS = ("onyx", "qwiser", "kserve", "ray", "compose")
 _QUANTITIES: tuple[str | float, ...] = ("500m", "1", "1.5", "512Mi", "4Gi", "10Gi", "100G", "1Ti", 2, 0, 0.25)
 _IMAGES = ("one", "registry.example:5000/team/one:1.0", "ghcr.io/a/b@sha256:" + "0f" * 32)
-_ALWAYS = ("image", "embedder", "reranker")  # only the site knows them, so a server without them is refused, but for KServe
+_ALWAYS = (
+    "image",
+    "embedder",
+    "reranker",
+)  # only the site knows them, so a server without them is refused, but for KServe
 _TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 _ODD = st.sampled_from(
     ["yes", "on", "~", "null", "1e3", "0x1f", "12:30", "2026-01-01", "- a", "a: b", "#a", "$(HOME)", "{{a}}"]

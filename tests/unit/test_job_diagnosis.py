@@ -14,7 +14,8 @@ from provisioner.ops.job.log import Failure, Progress, Reader, Result, Tail
 from provisioner.ops.job.objects import End
 from provisioner.ops.job.progress import Sum
 from provisioner.ops.job.refusals import amount, of_failure
-from provisioner.ops.job.trouble import Scene, troubles
+from provisioner.ops.job.scene import Scene
+from provisioner.ops.job.trouble import troubles
 from provisioner.ports.events import Advanced, Event, FileDone, Finished, Notice, Started
 
 Object = dict[str, Any]

@@ -164,7 +164,9 @@ def _component(files: dict[str, Any], out: str | None, comment: str) -> None:
     if out is None:
         _print(files)
         return
-    write_folder(out, {name: dump([one], comment) for name, one in files.items()})
+    write_folder(
+        out, {name: dump([one], comment) for name, one in files.items()}, click.get_current_context().command_path
+    )
     click.echo(f"Wrote a Kustomize Component to {out}: name it in `components:` of a kustomization,", err=True)
     click.echo('  and give workloads the label model-provisioner/mount: "true".', err=True)
 

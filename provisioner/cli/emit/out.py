@@ -48,7 +48,7 @@ def _write_base(out: str, objects: Sequence[dict[str, Any]], comment: str) -> No
     from provisioner.ops.folders import write_folder
 
     files = {name: comment_lines(comment) + text for name, text in base(objects).items()}
-    gone = write_folder(out, files)
+    gone = write_folder(out, files, click.get_current_context().command_path)
     click.echo(f"Wrote {len(files)} files to {out}" + (f", deleted {len(gone)} of before." if gone else "."), err=True)
     click.echo(f"  kubectl apply -k {os.path.normpath(out)}", err=True)
 

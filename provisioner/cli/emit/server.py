@@ -187,6 +187,10 @@ def _write_files(out: str, document: dict[str, Any], hosts: dict[str, str]) -> N
     from provisioner.emit.kubernetes.servers.compose import API_SERVER, FILE
     from provisioner.ops.folders import write_folder
 
-    write_folder(out, {FILE: _text(document, as_json=False), API_SERVER: write(hosts, Form.DOTENV) + "\n"})
+    write_folder(
+        out,
+        {FILE: _text(document, as_json=False), API_SERVER: write(hosts, Form.DOTENV) + "\n"},
+        click.get_current_context().command_path,
+    )
     click.echo(f"Wrote {FILE} and {API_SERVER} to {out}.", err=True)
     click.echo(f"  docker compose -f {os.path.join(os.path.normpath(out), FILE)} up -d", err=True)

@@ -38,3 +38,13 @@ def _connect(kubeconfig: str | None, context: str | None, settings: Settings) ->
         yield cluster
     finally:
         cluster.close()
+
+
+every_option = click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.05),
+    default=2.0,
+    show_default=True,
+    help="Between two looks at the cluster.",
+)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from provisioner.cli.job.connect import cluster_options
+from provisioner.cli.job.connect import cluster_options, every_option
 from provisioner.cli.kubernetes import settings_options
 from provisioner.cli.options import output_options
 
@@ -21,14 +21,7 @@ if TYPE_CHECKING:
 @click.command("logs", short_help="What the pods of a Job said.")
 @click.argument("job", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the Job is over.")
-@click.option(
-    "--every",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0.05),
-    default=2.0,
-    show_default=True,
-    help="Between two looks for new pods.",
-)
+@every_option
 @settings_options
 @cluster_options
 @output_options

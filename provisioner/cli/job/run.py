@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provisioner.cli.job.connect import cluster_options
+from provisioner.cli.job.connect import cluster_options, every_option
 from provisioner.cli.job_options import job_options
 from provisioner.cli.kubernetes import facts_option
 from provisioner.cli.options import output_options
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provisioner.emit.kubernetes.facts import Facts
     from provisioner.emit.kubernetes.settings import Settings
     from provisioner.ops.job.follow import JobRecord
-    from provisioner.ops.job.trouble import Trouble
+    from provisioner.ops.job.scene import Trouble
     from provisioner.render.output import Output
 
 Connect = Callable[["Settings"], AbstractContextManager["Cluster"]]
@@ -47,14 +47,7 @@ class How:
 @facts_option
 @cluster_options
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="Wait no longer; the Job goes on.")
-@click.option(
-    "--every",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0.05),
-    default=2.0,
-    show_default=True,
-    help="Between two looks at the Job.",
-)
+@every_option
 @click.option("--detach", is_flag=True, help="Apply it and do not wait.")
 @click.option("--force-conflicts", is_flag=True, help="Take fields over from other field managers.")
 @click.option("--dry-run", is_flag=True, help="Print the YAML, as emit job does; change nothing.")

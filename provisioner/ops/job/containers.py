@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.ops.job.objects import End, Object, disruption, held, main_container, name
-from provisioner.ops.job.trouble import Scene, Trouble, quoted, subject
+from provisioner.ops.job.scene import Scene, Trouble, quoted, subject
 
 _PULL = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ErrImageInspect", "ImageInspectError")
 _CREATE = ("CreateContainerError", "RunContainerError", "StartError", "CreateContainerConfigError")

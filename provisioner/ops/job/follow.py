@@ -27,8 +27,9 @@ from provisioner.ops.job.objects import (
     name,
 )
 from provisioner.ops.job.progress import Sum
+from provisioner.ops.job.scene import Scene, Trouble
 from provisioner.ops.job.streams import MOST, Line, Over, Streams
-from provisioner.ops.job.trouble import Scene, Trouble, troubles
+from provisioner.ops.job.trouble import troubles
 from provisioner.ports.events import Observer
 
 _DRAIN = 15.0  # seconds that the logs of a Job that is over get to be read to their end

@@ -8,7 +8,7 @@ from dataclasses import replace
 from provisioner.cluster.client import Cluster
 from provisioner.errors import AccessDenied
 from provisioner.ops.job.objects import Object, disruption, is_done, job_claims, name, own_first
-from provisioner.ops.job.trouble import Scene, is_quiet
+from provisioner.ops.job.scene import Scene, is_quiet
 
 _MOST = 3  # pods whose events are asked for: those of an Indexed Job suffer alike
 

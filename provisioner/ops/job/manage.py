@@ -23,7 +23,8 @@ from provisioner.ops.job.objects import (
     name,
     status,
 )
-from provisioner.ops.job.trouble import Scene, Trouble, troubles
+from provisioner.ops.job.scene import Scene, Trouble
+from provisioner.ops.job.trouble import troubles
 
 _INSTANCE, _COMPONENT, _PART = "instance", "component", "part-of"
 

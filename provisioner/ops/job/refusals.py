@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from provisioner.ops.job.objects import Object, condition, status
-from provisioner.ops.job.trouble import Scene, Trouble, quoted, subject
+from provisioner.ops.job.scene import Scene, Trouble, quoted, subject
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _UNITS: dict[str, Decimal | int] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provisioner.ops.job.objects import Object, claims, condition, name, status
-from provisioner.ops.job.trouble import Scene, Trouble, quoted, subject
+from provisioner.ops.job.scene import Scene, Trouble, quoted, subject
 
 EXCLUSIVE = {"ReadWriteOnce", "ReadWriteOncePod"}
 
