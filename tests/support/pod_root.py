@@ -76,8 +76,8 @@ def _steps(root: Path, binds: tuple[Bind, ...]) -> Iterator[tuple[object, ...]]:
             yield "ln", "-s", os.readlink(link), root / name
         elif link.exists():
             yield from _bind(root, Bind(link, str(link), read_only=True))
-    yield "mkdir", "-m", "1777", root / "tmp"
-    yield "mkdir", root / "proc"
+    yield "mkdir", "-p", root / "tmp", root / "proc"  # what was bound may lie in there
+    yield "chmod", "1777", root / "tmp"
     yield "mount", "-t", "proc", "proc", root / "proc"
     for bind in (*(Bind(Path("/dev", name), f"/dev/{name}") for name in _DEVICES), *binds):
         yield from _bind(root, bind)
