@@ -110,10 +110,14 @@ def files(draw: st.DrawFn, wanted: st.SearchStrategy[Object]) -> tuple[str, list
     return text.replace("\n", draw(st.sampled_from(["\n", "\n", "\r\n"]))), comments, index
 
 
+SETTINGS = ("openshift", "user", "group", "image", "pull_policy", "scratch_size")
+
+
 @st.composite
 def mounts(draw: st.DrawFn) -> tuple[Mount, Bind]:
-    """Any mount that any settings make."""
-    made = read(draw(kubernetes()), {})
+    """Any mount that any settings make; the others of them, which may contradict each other, do not matter to it."""
+    drawn = draw(kubernetes())
+    made = read({key: value for key, value in drawn.items() if key in SETTINGS}, {})
     layouts = draw(st.lists(st.sampled_from(list(Layout)), min_size=1, unique=True))
     described = facts(*sorted(layouts))
     model = "small" if Layout.FLAT in layouts and draw(st.booleans()) else None
