@@ -27,8 +27,15 @@ def text(value: Any) -> str:
     yaml.width = 10_000  # a folded line is the same value, and a worse diff
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
-    yaml.dump(marked(value), stream)
+    yaml.dump(_quoted(value) if isinstance(value, str) else marked(value), stream)
     return stream.getvalue()
+
+
+def _quoted(value: str) -> Any:
+    """A text that is a whole document: the lines of a block would stand at its margin, where `#` and `%` mean more."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    return DoubleQuotedScalarString(value)
 
 
 def marked(value: Any) -> Any:
