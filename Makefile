@@ -97,7 +97,7 @@ bench: $(VENV)/.dev
 # Needs `uv`; run it to move the pinned development dependencies.
 requirements:
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra demo --extra hub --extra fastembed \
-	  --extra s3 --extra minio --extra azure --extra kubernetes \
+	  --extra s3 --extra minio --extra azure --extra kubernetes --extra serve --extra grpc --extra openvino --extra otel \
 	  pyproject.toml requirements/dev.in -o requirements/dev.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra s3 --extra minio --extra azure \
 	  -c requirements/dev.txt pyproject.toml -o requirements/image.txt

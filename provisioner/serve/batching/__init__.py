@@ -1,0 +1,1 @@
+"""Requests into batches: lanes, their order and their limits."""

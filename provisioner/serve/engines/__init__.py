@@ -1,0 +1,1 @@
+"""Engines behind one Protocol, and the choice between them."""
