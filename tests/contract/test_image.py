@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,8 @@ from tests.support.hub_fixture import publish
 from tests.support.locks import small
 from tests.support.pod_volumes import Object
 from tests.support.requirements import locked
-from tests.support.upstream import INT8, Weights
+from tests.support.served import int8_release
+from tests.support.upstream import INT8, Weights, cosine, replace
 
 USERS = ("10001:0", "54321:0", "1000660000:0")
 
@@ -51,7 +53,12 @@ def server(podman: Engine, context: Path) -> str:
     return build("server", context)
 
 
-@pytest.fixture(params=["mirror", "server"])
+@pytest.fixture(scope="module")
+def ray(podman: Engine, context: Path) -> str:
+    return build("ray", context)
+
+
+@pytest.fixture(params=["mirror", "server", "ray"])
 def built(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
 
@@ -118,7 +125,7 @@ def test_the_list_of_what_is_in_it_is_complete(podman: Engine, built: str) -> No
     bom = json.loads(inside(podman, built, "cat /usr/share/sbom/model-provisioner.cdx.json"))
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
     listed = {canonicalize_name(one["name"]): one["version"] for one in bom["components"]}
-    wanted = locked("server" if "server" in built else "image")
+    wanted = locked({"mirror": "image"}.get(target := built.rpartition("-")[2], target))
     assert listed == {**wanted, "model-provisioner": __version__}
     assert all(one["purl"].startswith("pkg:pypi/") for one in bom["components"] if one["name"] != "model-provisioner")
 
@@ -239,6 +246,64 @@ def test_the_server_serves_a_store_as_a_hub(podman: Engine, server: str, open_fo
         assert podman.podman("wait", name).stdout in ("0\n", "")
     finally:
         podman.podman("rm", "--force", name)
+
+
+ASK = """
+import json, sys, urllib.request
+path, body = sys.argv[1], sys.argv[2]
+request = urllib.request.Request("http://127.0.0.1:9000" + path, body.encode() or None)
+request.add_header("Content-Type", "application/json")
+print(urllib.request.urlopen(request, timeout=30).read().decode())
+"""
+
+
+@pytest.mark.parametrize("user", ["10001:0", "65534:65534"])
+def test_the_server_serves_what_is_mounted(podman: Engine, server: str, user: str, open_folder: Path) -> None:
+    """Read-only, without a network, by the image's own command; asked from within, as its health check does."""
+    release = int8_release(open_folder / "store")
+    name = f"provisioner-test-serve-{os.getpid()}"
+    scratch = ("--tmpfs=/scratch:mode=1777", "--env=HOME=/scratch", "--env=TMPDIR=/scratch")
+    options = ("--user", user, "--detach", f"--name={name}", f"--volume={release}:/models:ro", *scratch)
+    done = podman.run(server, options=options)
+    assert done.returncode == 0, done.stderr
+
+    def ask(path: str, body: object = None) -> Any:
+        text = "" if body is None else json.dumps(body)
+        return podman.podman("exec", name, "python", "-c", ASK, path, text)
+
+    try:
+        for _ in range(300):
+            answer = ask("/readyz")
+            if answer.returncode == 0:
+                break
+            time.sleep(0.1)
+        assert answer.returncode == 0, podman.podman("logs", name).stderr
+        vectors = json.loads(ask("/embed", {"texts": ["a dog", "a puppy", "a tax return"]}).stdout)["embeddings"]
+        assert cosine(vectors[0], vectors[1]) > cosine(vectors[0], vectors[2])
+        ranked = ask("/rerank", {"query": "pets", "documents": ["a tax return", "a dog and a cat"]})
+        assert ranked.returncode == 0, ranked.stderr
+        podman.podman("kill", "--signal=TERM", name)
+        assert podman.podman("wait", name).stdout in ("0\n", "")
+    finally:
+        podman.podman("rm", "--force", name)
+
+
+def test_the_server_refuses_what_was_changed(podman: Engine, server: str, open_folder: Path) -> None:
+    release = int8_release(open_folder / "store")
+    (config,) = release.glob("hub/models--local--all-MiniLM*/snapshots/*/config.json")
+    replace(config, config.read_bytes() + b" ")
+    options = ("--user", USERS[1], "--tmpfs=/scratch:mode=1777", "--env=TMPDIR=/scratch")
+    done = podman.run(server, options=(*options, f"--volume={release}:/models:ro"))
+    assert (done.returncode, "config.json" in done.stderr) == (3, True), done.stderr
+
+
+def test_the_ray_image_has_what_a_pod_of_ray_runs(podman: Engine, ray: str) -> None:
+    """Found by bash without a login, as KubeRay starts it since 1.4."""
+    found = inside(podman, ray, "bash -c 'command -v ray; command -v serve; command -v python'")
+    assert found.split() == [f"/opt/provision/bin/{name}" for name in ("ray", "serve", "python")]
+    script = "import ray; from provisioner.serve.ray import app; print(ray.__version__, callable(app))"
+    said = inside(podman, ray, f"RAY_USAGE_STATS_ENABLED=0 python -c {shlex.quote(script)}")
+    assert said == f"{locked('ray')['ray']} True\n"
 
 
 def test_the_same_sources_make_the_same_files(podman: Engine, mirror: str, context: Path) -> None:

@@ -252,6 +252,15 @@ def test_the_chart_renders_onyx_as_emit_does(name: str, tmp_path: Path) -> None:
     manifests.validate(found)
 
 
+def test_the_chart_does_not_render_theirs_where_ours_is_asked_for(tmp_path: Path) -> None:
+    settings = read({"onyx": {"server": "provision"}}, {})
+    values = chart_values.values(settings, settings.target("pvc"), facts())
+    assert rendered(values, tmp_path), "the rest can be installed"
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        rendered(values | {"parts": {"onyx": True}}, tmp_path)
+    assert "provision emit server onyx" in error.value.stderr
+
+
 def test_its_own_values_are_those_of_the_default_settings(tmp_path: Path) -> None:
     assert differences(comparable(rendered({}, tmp_path)), comparable(emitted(read({}, {})))) == []
 

@@ -27,7 +27,11 @@ LAYOUTS = {  # how each deployment's consumers look for a model
     "jobs": (Layout.HUB,),
 }
 IN_CLUSTER = [name for name in LAYOUTS if name != "manifests/compose"]
-EXCEPTIONS = {"manifests/kserve-vllm": ("openshift",), "manifests/qwiser": ("qwiser",), "manifests/rag8s-ray": ("ray",)}
+EXCEPTIONS = {
+    "manifests/kserve-vllm": ("openshift",),
+    "manifests/qwiser": ("qwiser",),
+    "manifests/rag8s-ray": ("ray", "ray token"),
+}
 UPDATE = os.environ.get("PROVISION_UPDATE_GOLDEN") == "1"
 INPUTS = ("provision.toml", "models.lock", "render.sh", "kustomization.yaml")
 DOCUMENTS = ("README.md", "Dockerfile", "assemble.sh")

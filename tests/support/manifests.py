@@ -44,8 +44,8 @@ EXCEPT = {  # further ones, of what is emitted for one kind of place or deployme
     "qwiser": dict.fromkeys(
         ("CKV_K8S_8", "CKV_K8S_9"), "only the site knows the workers' port; port and health set it"
     ),
-    "ray": dict.fromkeys(("CKV_K8S_8", "CKV_K8S_9"), "KubeRay puts probes of its own into every Ray container")
-    | {"CKV_K8S_38": "the autoscaler in the head's pod asks the API server for workers"},
+    "ray": dict.fromkeys(("CKV_K8S_8", "CKV_K8S_9"), "KubeRay puts probes of its own into every Ray container"),
+    "ray token": {"CKV_K8S_38": "the autoscaler in the head's pod asks the API server for workers"},
 }
 
 

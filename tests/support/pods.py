@@ -3,8 +3,8 @@
 Every container gets a root file system of its own in a mount and process namespace: nothing but /usr, the interpreter,
 this repository and the pod's volumes, all read-only unless the volume is not. It runs as process 1, without
 capabilities, as the uid and with the groups that the security contexts say. What a kubelet would do that is not done
-here: seccomp, limits of memory and processor, pulling the image. A field that is not understood is an error, so that a
-test never passes because something was passed over.
+here: seccomp, limits of memory and processor, probes, a network of its own, pulling the image. A field that is not
+understood is an error, so that a test never passes because something was passed over.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ IMAGE_VARIABLES = {"LANG": "C.UTF-8", "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE":
 
 ANY_UID = 1000660000  # as OpenShift gives a namespace
 MESSAGE = 4096  # bytes of a termination message
-_NOT_FOR_US = {"image", "imagePullPolicy", "resources", "name"}  # of a container
+_PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+_NOT_FOR_US = {"image", "imagePullPolicy", "resources", "name", "ports", *_PROBES}  # of a container
 _CONTAINER = {"command", "args", "env", "volumeMounts", "securityContext", "terminationMessagePolicy", *_NOT_FOR_US}
 _SECURITY = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
@@ -161,6 +162,11 @@ class Running:
     def __init__(self, container: Container) -> None:
         self._container = container
         self._process = container.start()
+
+    @property
+    def ended(self) -> int | None:
+        """Its exit code, once it has one."""
+        return self._process.poll()
 
     def wait(self, timeout: float = 120) -> Ended:
         out, err = self._process.communicate(timeout=timeout)

@@ -11,6 +11,7 @@ from msgspec import NODEFAULT, Struct, structs
 from provisioner.emit.kubernetes.chart_values import plain
 from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers import settings as servers
+from provisioner.emit.kubernetes.servers.serving import ServeSettings
 from provisioner.emit.kubernetes.settings import JobSettings, Settings, VerifySettings
 from provisioner.emit.kubernetes.targets import KINDS
 
@@ -52,6 +53,7 @@ TABLES: dict[str, type[Struct]] = {
     "[kubernetes]": Settings,
     "[kubernetes.job]": JobSettings,
     "[kubernetes.verify]": VerifySettings,
+    "[kubernetes.serve]": ServeSettings,
     "[kubernetes.onyx]": servers.OnyxSettings,
     "[kubernetes.onyx.inference]": servers.Inference,
     "[kubernetes.onyx.indexing]": servers.Indexing,

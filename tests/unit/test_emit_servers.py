@@ -78,7 +78,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         RWX,
     ),
 }
-EXCEPTIONS = {"qwiser": ("qwiser",), "ray": ("ray",), "ray-fixed": ("ray",)}
+EXCEPTIONS = {"qwiser": ("qwiser",), "ray": ("ray", "ray token"), "ray-fixed": ("ray",)}
 
 
 def facts(name: str) -> Facts:

@@ -118,6 +118,7 @@ def test_the_presets_name_their_models() -> None:
             "onyx-dot-app/information-content-model",
             "distilbert-base-uncased",
         ],
+        "onyx-provision": ["nomic-ai/nomic-embed-text-v1", "mixedbread-ai/mxbai-rerank-xsmall-v1"],
         "qwiser": ["Qdrant/bge-large-en-v1.5-onnx", "sentence-transformers/all-MiniLM-L6-v2"],
         "rag8s": ["Alibaba-NLP/gte-modernbert-base", "Alibaba-NLP/gte-reranker-modernbert-base"],
     }

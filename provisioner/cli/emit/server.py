@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provisioner.cli.emit.out import out_options
-from provisioner.cli.kubernetes import facts_option, settings_flags
+from provisioner.cli.kubernetes import Flag, facts_option, settings_flags
 from provisioner.cli.options import Decorator
 
 if TYPE_CHECKING:
     from provisioner.emit.kubernetes.facts import Facts
+    from provisioner.emit.kubernetes.servers.settings import OnyxSettings, QwiserSettings, RaySettings
     from provisioner.emit.kubernetes.settings import Settings
 
 to_option: Decorator = click.option(
@@ -31,12 +32,33 @@ wait_option: Decorator = click.option(
 )
 
 
+_MODELS: dict[str, Flag] = {
+    "embedder": ("serve.embedder", "NAME", "Of ours.  [default: the only model that is no reranker]"),
+    "reranker": ("serve.reranker", "NAME", "Of ours.  [default: the only model with rerank in its name, or none]"),
+}
+
+
+def _which(table: str, image: str = "serve.image") -> dict[str, Flag]:
+    """Flags that put our server into the place of theirs."""
+    return {
+        "server": (f"{table}.server", "theirs|provision", "Whose it is; provision is ours.  [default: theirs]"),
+        "serve_image": (image, "IMAGE", "Of ours.  [default: what `make image` calls it]"),
+    }
+
+
+def _one_image(program: OnyxSettings | QwiserSettings | RaySettings) -> None:
+    """An image that nothing would run is a mistake."""
+    if program.server != "theirs" and click.get_current_context().params.get("image"):
+        raise click.UsageError("--image names the image of theirs: leave it out, or give --serve-image.")
+
+
 @click.group("server", short_help="The model servers of a deployment: onyx, qwiser, kserve, ray, compose.")
 def command() -> None:
     """The model servers of a known deployment, each around the release that the lock describes.
 
     All mount it read-only, are offline, run without root on a read-only root file system and pass restricted Pod
-    Security. Every key of their tables in provision.toml can be given with --set.
+    Security. Every key of their tables in provision.toml can be given with --set. With --server provision the
+    deployment runs our model server, `provision serve`, in the place of theirs, as [kubernetes.serve] says.
 
     \b
     Examples:
@@ -51,7 +73,7 @@ def command() -> None:
 @command.command("onyx", short_help="Onyx: inference and indexing model servers.")
 @to_option
 @wait_option
-@settings_flags(image=("onyx.image", "IMAGE", "Of both servers.  [default: Onyx's own]"))
+@settings_flags(image=("onyx.image", "IMAGE", "Of theirs.  [default: Onyx's own]"), **_which("onyx"), **_MODELS)
 @facts_option
 @out_options
 def onyx(to: str, wait: int | None, settings: Settings, facts: Facts, write: Callable[..., None]) -> None:
@@ -65,9 +87,11 @@ def onyx(to: str, wait: int | None, settings: Settings, facts: Facts, write: Cal
       provision emit server onyx --to rwo -o deploy/onyx && kubectl apply -k deploy/onyx
       provision emit server onyx --set onyx.inference.replicas=3
       provision emit server onyx --wait 3600 | kubectl apply -f -
+      provision emit server onyx --server provision --serve-image registry.example/model-provisioner-server:0.1.0
     """
     from provisioner.emit.kubernetes.servers.onyx import objects
 
+    _one_image(settings.onyx)
     write(objects(settings, settings.target(to), facts, wait=wait))
 
 
@@ -75,8 +99,10 @@ def onyx(to: str, wait: int | None, settings: Settings, facts: Facts, write: Cal
 @to_option
 @wait_option
 @settings_flags(
-    image=("qwiser.image", "IMAGE", "Of the workers.  [required]"),
+    image=("qwiser.image", "IMAGE", "Of theirs.  [required for them]"),
     gpus=("qwiser.gpus", "N", "GPUs of NVIDIA for each pod.  [default: 0]"),
+    **_which("qwiser"),
+    embedder=_MODELS["embedder"],
 )
 @facts_option
 @out_options
@@ -86,10 +112,12 @@ def qwiser(to: str, wait: int | None, settings: Settings, facts: Facts, write: C
     \b
     Examples:
       provision emit server qwiser --to azure --image registry.example/qwiser-embeddings:1.4 --gpus 1
+      provision emit server qwiser --to azure --server provision -o deploy/qwiser
       provision emit server qwiser --set 'qwiser.workers=["embeddings-worker-msgs", "embeddings-worker-docs"]' ...
     """
     from provisioner.emit.kubernetes.servers.qwiser import objects
 
+    _one_image(settings.qwiser)
     write(objects(settings, settings.target(to), facts, wait=wait))
 
 
@@ -122,10 +150,11 @@ def kserve(to: str, settings: Settings, facts: Facts, write: Callable[..., None]
 @command.command("ray", short_help="RAG8s: embedder and reranker on KubeRay.")
 @to_option
 @settings_flags(
-    image=("ray.image", "IMAGE", "Of head and workers.  [required]"),
+    image=("ray.image", "IMAGE", "Of theirs, for head and workers.  [required for them]"),
     embedder=("ray.embedder", "NAME", "The model of the lock.  [default: the only one that is no reranker]"),
     reranker=("ray.reranker", "NAME", "The model of the lock.  [default: the only one with rerank in its name]"),
     hf_token=("ray.hf_token", "SECRET/KEY", "Where HF_TOKEN comes from.  [default: none; the models are there]"),
+    **_which("ray", "serve.ray_image"),
 )
 @facts_option
 @out_options
@@ -135,17 +164,21 @@ def ray(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) -
     \b
     Examples:
       provision emit server ray --image registry.example/rag8s-onnx:gte-modernbert | kubectl apply -f -
+      provision emit server ray --server provision --serve-image registry.example/model-provisioner-ray:0.1.0
       provision emit server ray --image ... --set ray.workers=3 --set ray.max_workers=3 --set ray.monitor=false
     """
     from provisioner.emit.kubernetes.servers.ray import objects
 
+    _one_image(settings.ray)
     write(objects(settings, settings.target(to), facts))
 
 
 @command.command("compose", short_help="Docker Compose: both Onyx servers from a store on this host.")
 @settings_flags(
     store=("compose.store", "DIR", "The store's folder on the host.  [default: /srv/models]"),
-    image=("onyx.image", "IMAGE", "Of both servers.  [default: Onyx's own]"),
+    image=("onyx.image", "IMAGE", "Of theirs.  [default: Onyx's own]"),
+    **_which("onyx"),
+    **_MODELS,
 )
 @facts_option
 @click.option("-o", "--output", "out", metavar="DIR", help="Write compose.yaml and api-server.env there.")
@@ -158,9 +191,11 @@ def compose(settings: Settings, facts: Facts, out: str | None, as_json: bool) ->
       provision mirror --to /srv/models && provision emit server compose -o deploy/onyx
       docker compose -f deploy/onyx/compose.yaml up -d
       provision emit server compose --set compose.network=onyx_default
+      provision emit server compose --server provision -o deploy/onyx
     """
     from provisioner.emit.kubernetes.servers.compose import document, hosts
 
+    _one_image(settings.onyx)
     result = document(settings, facts)
     if out is None:
         click.echo(_text(result, as_json), nl=False)

@@ -16,7 +16,7 @@ from provisioner.emit.kubernetes.quantities import gibibytes, room
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Target
 
-ABSENT = ("targets", "qwiser", "kserve", "ray", "compose")  # what the chart has no templates for
+ABSENT = ("targets", "serve", "qwiser", "kserve", "ray", "compose")  # what the chart has no templates for
 ABSENT_OF_JOB = ("endpoint", "https_proxy", "http_proxy", "no_proxy")  # are variables there
 COMMON = (*ENVIRONMENT, "HF_HUB_DISABLE_TELEMETRY")  # the chart knows them
 

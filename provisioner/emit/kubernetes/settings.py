@@ -26,6 +26,7 @@ from provisioner.emit.kubernetes.names import (
 )
 from provisioner.emit.kubernetes.resources import Resources as Resources
 from provisioner.emit.kubernetes.resources import above_limits
+from provisioner.emit.kubernetes.servers.serving import ServeSettings
 from provisioner.emit.kubernetes.servers.settings import (
     ComposeSettings,
     KserveSettings,
@@ -127,6 +128,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     scratch_size: Quantity = Quantity("1Gi")
     job: JobSettings = JobSettings()
     verify: VerifySettings = VerifySettings()
+    serve: ServeSettings = ServeSettings()
     onyx: OnyxSettings = OnyxSettings()
     qwiser: QwiserSettings = QwiserSettings()
     kserve: KserveSettings = KserveSettings()

@@ -10,7 +10,7 @@ from provisioner.emit.kubernetes.names import Quantity
 from provisioner.emit.kubernetes.quantities import bytes_of
 from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers import onyx as servers
-from provisioner.emit.kubernetes.servers import parts
+from provisioner.emit.kubernetes.servers import ours, parts
 from provisioner.emit.kubernetes.servers.settings import Member
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.mounts.service import bind, tmpfs
@@ -26,9 +26,9 @@ def document(settings: Settings, facts: Facts) -> dict[str, Any]:
 
     Raises InvalidInput when the lock has nothing for them, UsageError for Secrets of Kubernetes.
     """
+    settings = ours.in_place(settings, "onyx")
     onyx, compose = settings.onyx, settings.compose
-    parts.require_layout(facts, servers.LAYOUTS, "onyx")
-    servers.check(settings)
+    servers.check(settings, facts)
     if onyx.secrets:
         raise UsageError("Compose has no Secrets of Kubernetes.", hint="Leave onyx.secrets out.")
     result: dict[str, Any] = {
@@ -52,17 +52,17 @@ def _service(settings: Settings, facts: Facts, member: Member, published: int) -
     onyx, compose = settings.onyx, settings.compose
     path, size = str(settings.mount_path), bytes_of(settings.scratch_size)
     release = bind(compose.store, folder(facts), path, variables_at(facts, path), facts.release, size)
-    values = servers.own_environment(onyx, member) | release.environment | dict(onyx.env) | dict(member.env)
+    values = servers.own_environment(settings, facts, member) | release.environment | dict(onyx.env) | dict(member.env)
     ports = {} if not compose.bind else {"ports": [_published(compose.bind, published, onyx.port)]}
     return {
         "image": str(onyx.image),
         "command": [_literal(one) for one in (*servers.command(onyx), *onyx.args)],
         "environment": {str(name): _literal(value) for name, value in values.items()},
         **ports,
-        "expose": [str(onyx.port)],
+        "expose": [str(port) for _, port in servers.ports(settings)],
         "volumes": [release.volume],
         "tmpfs": [release.tmpfs, *(tmpfs(one, size) for one in onyx.writable)],
-        "healthcheck": _health(onyx.health, onyx.port),
+        **_lifetime(settings, facts),
         "user": f"{parts.user_of(settings, onyx)}:{settings.group}",
         "read_only": onyx.read_only_root,
         "cap_drop": ["ALL"],
@@ -81,15 +81,23 @@ def _published(address: str, host: int, container: int) -> dict[str, Any]:
     return {"target": container, "published": str(host), "host_ip": address, "protocol": "tcp"}
 
 
-def _health(path: str, port: int) -> dict[str, Any]:
-    """Asked with the image's own Python: it has no curl."""
+def _lifetime(settings: Settings, facts: Facts) -> dict[str, Any]:
+    onyx = settings.onyx
+    if not ours.is_ours(onyx):
+        return {"healthcheck": _health(onyx.health, onyx.port, 30, 120)}
+    health = _health(ours.READY, onyx.port, 10, ours.startup(settings, facts))
+    return {"healthcheck": health, "stop_grace_period": f"{ours.grace(settings)}s"}
+
+
+def _health(path: str, port: int, interval: int, start: int) -> dict[str, Any]:
+    """Asked with the image's own Python, since it has no curl; all times in seconds."""
     ask = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}{path}', timeout=5)"
     return {
         "test": ["CMD", "python", "-c", ask],
-        "interval": "30s",
+        "interval": f"{interval}s",
         "timeout": "10s",
         "retries": 3,
-        "start_period": "120s",
+        "start_period": f"{start}s",
     }
 
 

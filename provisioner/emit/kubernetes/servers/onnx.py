@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.mount import Mount
 from provisioner.emit.kubernetes.settings import Settings
@@ -20,22 +22,27 @@ def models(settings: Settings, facts: Facts, seen: Mount) -> dict[str, str]:
     """
     ray = settings.ray
     root = str(seen.mounts[0]["mountPath"])
+    there = [model for model in facts.lock.models if any(layout in model.layouts for layout in _CACHES)]
     result: dict[str, str] = {}
     for role, wanted in (("EMBEDDER", ray.embedder), ("RERANKER", ray.reranker)):
-        model = facts.model(wanted) if wanted else _found(facts, role)
+        model = facts.model(wanted) if wanted else only(role, there)
         result[f"MODEL_{role}_NAME"] = str(model.repo)
         if path := _onnx_path(model, root):
             result[f"{role}_ONNX_PATH"] = path
     return result
 
 
-def _found(facts: Facts, role: str) -> Model:
-    """The only model whose name says it is of this role."""
-    there = [model for model in facts.lock.models if any(layout in model.layouts for layout in _CACHES)]
-    found = [model for model in there if (_MARK in model.repo.lower()) == (role == "RERANKER")]
+def fitting(role: str, models: Iterable[Model]) -> list[Model]:
+    """Those whose names say that they are of this role."""
+    return [model for model in models if (_MARK in model.repo.lower()) == (role == "RERANKER")]
+
+
+def only(role: str, models: Sequence[Model]) -> Model:
+    """The one of these that fits a role. Raises UsageError."""
+    found = fitting(role, models)
     if len(found) == 1:
         return found[0]
-    choices = " | ".join(model.repo for model in found or there)
+    choices = " | ".join(model.repo for model in found or models)
     raise UsageError(
         f"The lock has {len(found) or 'no'} models that could be the {role.lower()}.",
         hint=f"Choose: --{role.lower()} {choices}",

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.mount import Mount, mount
 from provisioner.emit.kubernetes.objects import SCRATCH_PATH, Object, metadata, resources, selector
-from provisioner.emit.kubernetes.servers import parts
+from provisioner.emit.kubernetes.servers import ours, parts
 from provisioner.emit.kubernetes.servers.settings import Inference, Member, OnyxSettings
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target
@@ -25,24 +25,26 @@ def objects(settings: Settings, target: Target, facts: Facts, *, wait: int | Non
 
     Raises InvalidInput when the lock has nothing for them, or the target too few claims.
     """
+    settings = ours.in_place(settings, "onyx")
     onyx = settings.onyx
-    parts.require_layout(facts, LAYOUTS, "onyx")
-    check(settings)
+    check(settings, facts)
     claims = parts.claims(target, 2)
     result = [_config_map(settings)]
     for member, claim in zip((onyx.inference, onyx.indexing), claims, strict=True):
-        result.append(parts.service(settings, member.name, onyx.port, PORT_NAME))
+        result.append(parts.service(settings, member.name, *ports(settings)))
         seen = mount(settings, facts, claim, wait=wait)
-        result.append(_deployment(settings, member, seen, shared=not isinstance(target, Separate)))
+        result.append(_deployment(settings, facts, member, seen, shared=not isinstance(target, Separate)))
         if member.replicas > 1:
             match = selector(settings, member.name)
             result.append(parts.disruption_budget(settings, member.name, match, maxUnavailable=1))
     return result
 
 
-def check(settings: Settings) -> None:
-    """Raises InvalidInput for settings that cannot be, InvalidDocument among them."""
+def check(settings: Settings, facts: Facts) -> None:
+    """Raises InvalidInput for a lock without their models, and for settings that cannot be."""
     onyx = settings.onyx
+    if not ours.is_ours(onyx):  # which finds models in any layout
+        parts.require_layout(facts, LAYOUTS, "onyx")
     parts.required_image(onyx, "onyx")
     taken = (str(settings.mount_path), SCRATCH_PATH)
     parts.check(onyx, "onyx", taken, onyx.inference.env, onyx.indexing.env)
@@ -61,16 +63,26 @@ def hosts(onyx: OnyxSettings, inference: str, indexing: str) -> dict[str, str]:
     }
 
 
-def own_environment(onyx: OnyxSettings, member: Member) -> dict[str, str]:
+def own_environment(settings: Settings, facts: Facts, member: Member) -> dict[str, str]:
     """What makes one image the one server or the other."""
+    onyx = settings.onyx
     role = {} if isinstance(member, Inference) else {"INDEXING_ONLY": "True"}
-    return role | {"MODEL_SERVER_PORT": str(onyx.port)}
+    if not ours.is_ours(onyx):
+        return role | {"MODEL_SERVER_PORT": str(onyx.port)}
+    roles = (ours.EMBEDDER,) if role else (ours.EMBEDDER, ours.RERANKER)  # indexing refuses to rerank
+    return role | ours.environment(settings, facts, str(settings.mount_path), onyx.port, member.resources, roles)
 
 
 def command(onyx: OnyxSettings) -> tuple[str, ...]:
-    """What starts the server."""
+    """What starts the server, in the place of the image's own."""
     uvicorn = ("uvicorn", "model_server.main:app", "--host", "0.0.0.0", "--port", str(onyx.port))
-    return onyx.command or uvicorn
+    return () if ours.is_ours(onyx) else onyx.command or uvicorn
+
+
+def ports(settings: Settings) -> tuple[tuple[str, int], ...]:
+    """Names and numbers of the ports."""
+    named = (PORT_NAME, settings.onyx.port)
+    return ours.ports(settings, *named) if ours.is_ours(settings.onyx) else (named,)
 
 
 def _config_map(settings: Settings) -> Object:
@@ -83,7 +95,7 @@ def _config_map(settings: Settings) -> Object:
     }
 
 
-def _deployment(settings: Settings, member: Member, seen: Mount, *, shared: bool) -> Object:
+def _deployment(settings: Settings, facts: Facts, member: Member, seen: Mount, *, shared: bool) -> Object:
     onyx = replace(settings.onyx, command=command(settings.onyx), env=dict(settings.onyx.env) | dict(member.env))
     one = parts.container(
         settings,
@@ -91,12 +103,23 @@ def _deployment(settings: Settings, member: Member, seen: Mount, *, shared: bool
         onyx,
         resources(member.resources),
         seen,
-        own_environment(onyx, member) | seen.environment,
-        ports=[{"name": PORT_NAME, "containerPort": onyx.port, "protocol": "TCP"}],
-        livenessProbe=parts.http_probe(onyx.health, onyx.port, 120, 30, 10, 3),
-        readinessProbe=parts.http_probe(onyx.health, onyx.port, 60, 10, 5, 5),
+        own_environment(settings, facts, member) | seen.environment,
+        ports=parts.container_ports(*ports(settings)),
+        **_probes(settings, facts),
     )
     template = parts.pod_template(settings, onyx, member.name, one, seen)
+    if ours.is_ours(onyx):
+        ours.finish(settings, template, onyx.port)
     if seen.init:
         template["spec"]["initContainers"] = list(seen.init)
     return parts.deployment(settings, member.name, member.replicas, template, seen.release, shared=shared)
+
+
+def _probes(settings: Settings, facts: Facts) -> dict[str, Object]:
+    onyx = settings.onyx
+    if ours.is_ours(onyx):
+        return ours.probes(settings, facts, onyx.port)
+    return {
+        "livenessProbe": parts.http_probe(onyx.health, onyx.port, 120, 30, 10, 3),
+        "readinessProbe": parts.http_probe(onyx.health, onyx.port, 60, 10, 5, 5),
+    }

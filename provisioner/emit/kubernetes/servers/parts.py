@@ -221,8 +221,13 @@ def deployment(
     }
 
 
-def service(settings: Settings, name: str, port: int, port_name: str) -> Object:
-    """The Service of a Deployment of the same name."""
+def container_ports(*named: tuple[str, int]) -> list[Object]:
+    """A container's ports, by name and number."""
+    return [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in named]
+
+
+def service(settings: Settings, name: str, *named: tuple[str, int]) -> Object:
+    """The Service of a Deployment of the same name, at the ports of its pods."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -230,7 +235,7 @@ def service(settings: Settings, name: str, port: int, port_name: str) -> Object:
         "spec": {
             "type": "ClusterIP",
             "selector": selector(settings, name),
-            "ports": [{"name": port_name, "port": port, "targetPort": port_name, "protocol": "TCP"}],
+            "ports": [{"name": key, "port": port, "targetPort": key, "protocol": "TCP"} for key, port in named],
         },
     }
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.mount import Mount, mount
-from provisioner.emit.kubernetes.names import Quantity
+from provisioner.emit.kubernetes.names import AbsolutePath, Quantity
 from provisioner.emit.kubernetes.objects import (
     RELEASE,
     SCRATCH_PATH,
@@ -25,8 +25,9 @@ from provisioner.emit.kubernetes.objects import (
     variables,
 )
 from provisioner.emit.kubernetes.resources import Resources
-from provisioner.emit.kubernetes.servers import parts, ray_around
+from provisioner.emit.kubernetes.servers import ours, parts, ray_around
 from provisioner.emit.kubernetes.servers.onnx import models
+from provisioner.emit.kubernetes.servers.settings import RaySettings
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Target
 from provisioner.emit.yaml import text
@@ -35,6 +36,9 @@ from provisioner.model import Layout
 
 PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": ray_around.METRICS, "serve": 8000}
 FOLDER = {"RAY_TMPDIR": "/tmp"}  # Ray follows TMPDIR otherwise, and its autoscaler looks into /tmp/ray
+SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}  # else the head tries to report to its makers at every start
+OURS = "provisioner.serve.ray:app"
+NODE_HEALTH = ("/api/healthz", 52365)  # of Ray's agent on each node, from 2.53
 LOGS = "ray-logs"  # KubeRay's own name for it, so that its autoscaler gets the same volume
 
 
@@ -43,8 +47,10 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
 
     Raises InvalidInput when the image is not set, the lock has nothing for it, or one node alone mounts the claim.
     """
+    settings = _in_place(settings)
     ray = settings.ray
-    parts.require_layout(facts, (Layout.HUB, Layout.HUGGINGFACE), "rag8s")
+    if not ours.is_ours(ray):  # which finds models in any layout
+        parts.require_layout(facts, (Layout.HUB, Layout.HUGGINGFACE), "rag8s")
     parts.required_image(ray, "ray")
     parts.check(ray, "ray", (str(settings.mount_path), SCRATCH_PATH, "/tmp/ray", "/dev/shm"))
     parts.require_shared(target, "Head and workers")
@@ -57,6 +63,14 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     sized = replace(settings, scratch_size=ray.tmp_size)
     seen = mount(sized, facts, claim)
     return [*ray_around.before(settings), _service(settings, facts, seen), *ray_around.after(settings)]
+
+
+def _in_place(settings: Settings) -> Settings:
+    """With our application, and the image that has Ray, where they are asked for."""
+    serve = settings.serve
+    path, health = OURS, AbsolutePath(ours.READY)
+    own = {"image": serve.ray_image, "version": serve.ray_version, "import_path": path, "health": health}
+    return ours.in_place(settings, "ray", args=(), writable=(AbsolutePath("/tmp"),), **own)
 
 
 def _service(settings: Settings, facts: Facts, seen: Mount) -> Object:
@@ -120,7 +134,7 @@ def _template(settings: Settings, facts: Facts, seen: Mount, name: str, wanted: 
         replace(ray, secrets=dict(ray.secrets) | ({"HF_TOKEN": ray.hf_token} if ray.hf_token else {})),
         resources(wanted),
         seen,
-        seen.environment | FOLDER | models(settings, facts, seen) | _threads(ray.worker.cpu),
+        seen.environment | FOLDER | SILENT | _models(settings, facts, seen),
         **_ports_and_probes(settings, name),
     )
     one["volumeMounts"].append({"name": LOGS, "mountPath": "/tmp/ray"})
@@ -131,24 +145,53 @@ def _template(settings: Settings, facts: Facts, seen: Mount, name: str, wanted: 
     return template
 
 
+def _models(settings: Settings, facts: Facts, seen: Mount) -> dict[str, str]:
+    """Which models, and with how many threads."""
+    ray, serve = settings.ray, settings.serve
+    if not ours.is_ours(ray):
+        return models(settings, facts, seen) | _threads(math.ceil(parts.cpus(ray.worker.cpu)))
+    wishes = {ours.EMBEDDER: ray.embedder or serve.embedder, ours.RERANKER: ray.reranker or serve.reranker}
+    found = ours.models(serve, facts, wishes)
+    at = {"PROVISION_SERVE_AT": str(seen.mounts[0]["mountPath"]), "DRAIN_SECONDS": str(serve.drain)}
+    return at | ours.start(serve) | found | _threads(_fitting(ray, len(found)))
+
+
+def _fitting(ray: RaySettings, deployments: int) -> int:
+    """Threads, and so CPUs, of a replica of ours: a worker has room for one, and for the HTTP side in front of it.
+
+    Raises InvalidInput where so many deployments can never run at once.
+    """
+    cpus = max(math.ceil(parts.cpus(ray.worker.cpu_limit or ray.worker.cpu)), 1)  # as KubeRay counts them for Ray
+    wanted = deployments if cpus > 1 else deployments + 1
+    if ray.max_workers < wanted:
+        raise InvalidInput(
+            f"{deployments} models and the HTTP side of ours need {wanted} workers of {cpus} CPUs.",
+            hint="Raise ray.max_workers or ray.worker.cpu.",
+        )
+    return max(cpus - 1, 1)
+
+
 def _ports_and_probes(settings: Settings, name: str) -> dict[str, object]:
     """Only a worker waits for the application.
 
     KubeRay hands the application to Serve once the head is ready, so a head that waited for it would wait for ever.
-    What is left out, KubeRay fills in: it asks the head's GCS and every raylet.
+    What is left out, KubeRay fills in: it asks the head's GCS and every raylet, before 1.6 with a wget that our image
+    does not have, so that ours leaves nothing out.
     """
     wanted = PORTS if name == "ray-head" else {key: PORTS[key] for key in ("metrics", "serve")}
-    ports = [{"name": key, "containerPort": port, "protocol": "TCP"} for key, port in wanted.items()]
-    if name == "ray-head":
-        return {"ports": ports}
-    return {"ports": ports, "readinessProbe": parts.http_probe(settings.ray.health, PORTS["serve"], 10, 5, 5, 1)}
+    result: dict[str, object] = {"ports": parts.container_ports(*wanted.items())}
+    if ours.is_ours(settings.ray):
+        result["livenessProbe"] = parts.http_probe(*NODE_HEALTH, 30, 5, 5, 120)
+        result["readinessProbe"] = parts.http_probe(*NODE_HEALTH, 10, 5, 5, 10)
+    if name != "ray-head":
+        result["readinessProbe"] = parts.http_probe(settings.ray.health, PORTS["serve"], 10, 5, 5, 1)
+    return result
 
 
-def _threads(cpu: Quantity) -> dict[str, str]:
-    """As many threads as the CPU that was asked for, and at least one: more only take turns on it."""
-    count = str(max(math.ceil(parts.cpus(cpu)), 1))
+def _threads(number: int) -> dict[str, str]:
+    """No more threads than CPUs: they would only take turns."""
     names = ("EMBEDDER_OMP_NUM_THREADS", "RERANKER_OMP_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    return dict.fromkeys(names, count)
+    return dict.fromkeys(names, str(max(number, 1)))
 
 
 def _apart(settings: Settings) -> Object:

@@ -18,13 +18,12 @@ from provisioner.emit.kubernetes.names import (
     Text,
 )
 from provisioner.emit.kubernetes.resources import Resources
+from provisioner.emit.kubernetes.servers.serving import Repo, Version, Which
 
 _User = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Count = Annotated[int, Meta(ge=1, le=1000)]
 _Gpus = Annotated[int, Meta(ge=0, le=64)]
-_Repo = Annotated[str, Meta(min_length=1, max_length=200)]
 _Import = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z_][\w.]*[:.][A-Za-z_]\w*\Z")]
-_Version = Annotated[str, Meta(max_length=32, pattern=r"^[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*\Z")]
 _Format = Annotated[str, Meta(max_length=63, pattern=r"^[A-Za-z][-A-Za-z0-9_]*\Z")]
 
 
@@ -142,12 +141,14 @@ class OnyxSettings(Program, frozen=True, forbid_unknown_fields=True):
     """`[kubernetes.onyx]`: Onyx's inference and indexing model servers.
 
     Attributes:
+        server: theirs; or provision, which is ours, run as [kubernetes.serve] says.
         command: uvicorn on `port` where it is empty.
         health: what the probes ask.
         config_map: hosts and ports for Onyx's API server and background workers.
         writable: the folders where some version of their image keeps its cache and opens its logs.
     """
 
+    server: Which = "theirs"
     image: Image | None = Image("onyxdotapp/onyx-model-server:nightly-20241004")
     port: Port = 9000
     health: AbsolutePath = AbsolutePath("/api/health")
@@ -167,13 +168,15 @@ class QwiserSettings(Program, frozen=True, forbid_unknown_fields=True):
     """`[kubernetes.qwiser]`: QWiser's embeddings workers.
 
     Attributes:
+        server: theirs; or provision, which is ours, run as [kubernetes.serve] says.
         workers: one Deployment each.
         path: where they expect the models.
-        port: of a Service, which there is none of where it is None.
+        port: of a Service, which there is none of where it is None; ours has 9000 then.
         health: what the probes ask at the port; none where either is None.
         gpus: of NVIDIA, for each pod.
     """
 
+    server: Which = "theirs"
     workers: Annotated[tuple[ServiceName, ...], Meta(min_length=1, max_length=16)] = (
         ServiceName("embeddings-worker-msgs"),
     )
@@ -201,7 +204,7 @@ class KserveSettings(Program, frozen=True, forbid_unknown_fields=True):
     """
 
     name: ServiceName | None = None
-    model: _Repo | None = None
+    model: Repo | None = None
     format: _Format = "huggingface"
     runtime: Subdomain | None = None
     replicas: _Count = 1
@@ -216,6 +219,7 @@ class RaySettings(Program, frozen=True, forbid_unknown_fields=True):
     """`[kubernetes.ray]`: RAG8s' embedder and reranker on KubeRay.
 
     Attributes:
+        server: theirs; or provision, which is ours, run as [kubernetes.serve] says.
         version: of Ray in the image.
         import_path: what Serve deploys from the image.
         embedder, reranker: ORG/NAME or NAME of the lock; told apart by their names where it is None.
@@ -228,11 +232,12 @@ class RaySettings(Program, frozen=True, forbid_unknown_fields=True):
         tmp_size: the limit of /tmp/ray, for logs and objects that do not fit into memory.
     """
 
+    server: Which = "theirs"
     name: ServiceName = ServiceName("rag8s-onnx")
-    version: _Version = "2.48.0"
+    version: Version = "2.48.0"
     import_path: _Import = "rayserve_entrypoint:app"
-    embedder: _Repo | None = None
-    reranker: _Repo | None = None
+    embedder: Repo | None = None
+    reranker: Repo | None = None
     workers: _Count = 2
     max_workers: _Count = 4
     head: HeadResources = HeadResources()

@@ -1,0 +1,89 @@
+"""`provision serve`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from provisioner.cli.options import output_options
+
+if TYPE_CHECKING:
+    from provisioner.render.output import Output
+    from provisioner.serve.settings import Settings
+
+# Option -> the variable it stands for; what a pod sets and what a person types are one setting.
+_VARIABLES = {
+    "at": "PROVISION_SERVE_AT",
+    "lock": "PROVISION_SERVE_LOCK",
+    "host": "MODEL_SERVER_BIND",
+    "port": "MODEL_SERVER_PORT",
+    "grpc_port": "GRPC_PORT",
+    "verify": "VERIFY",
+    "engine": "ENGINE",
+    "embedder": "MODEL_EMBEDDER_NAME",
+    "reranker": "MODEL_RERANKER_NAME",
+    "indexing_only": "INDEXING_ONLY",
+}
+
+
+@click.command("serve", short_help="Serve a release: embed and rerank over HTTP.")
+@click.option("--at", metavar="DIR", help="The mounted release, or a mounted store.  [default: /models]")
+@click.option("--lock", metavar="FILE", help="Refuse any other release than that of this lock.")
+@click.option("--host", metavar="ADDRESS", help="The address to listen on.  [default: 0.0.0.0]")
+@click.option("--port", metavar="PORT", help="Of HTTP; 0 takes a free one.  [default: 9000]")
+@click.option("--grpc-port", metavar="PORT", help="Of gRPC; without it there is none.")
+@click.option(
+    "--verify",
+    type=click.Choice(["recorded", "full"]),
+    help="How the release is checked at the start: by its record and sizes, or every byte read.  [default: recorded]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "onnx", "openvino", "torch", "fastembed", "cuda"]),
+    help="What computes.  [default: auto]",
+)
+@click.option("--embedder", metavar="MODEL", help="ORG/NAME, where the release has several models that embed.")
+@click.option("--reranker", metavar="MODEL", help="ORG/NAME, where the release has several models that rerank.")
+@click.option("--indexing-only", is_flag=True, default=None, help="The indexing server: bulk, no reranking.")
+@click.option("--check", is_flag=True, help="Check, load, embed one sentence, say what would be served, and exit.")
+@output_options
+def command(check: bool, output: Output, **given: str | bool | None) -> None:
+    """Serve a release that is mounted read-only: embed and rerank over HTTP, and gRPC.
+
+    Nothing is served that does not match its lock: the server exits with 3 and one sentence. It never asks a network.
+    Each option stands for a variable that pods set; docs/serve.md lists all of them, limits and threads among them.
+
+    \b
+    Examples:
+      provision serve --at /mnt/models
+      provision serve --at /mnt/models --verify full --lock models.lock
+      INDEXING_ONLY=True provision serve --port 9001
+      provision serve --at /mnt/models --check
+      curl -s localhost:9000/embed -H 'Content-Type: application/json' -d '{"texts": ["a sentence"]}'
+    """
+    import os
+
+    from provisioner.errors import MissingExtra
+    from provisioner.serve.settings import parse
+
+    chosen = {_VARIABLES[name]: str(value) for name, value in given.items() if value is not None}
+    settings = parse(dict(os.environ) | chosen)
+    try:
+        from provisioner.serve import server
+    except ImportError:
+        raise MissingExtra("The model server", "serve") from None
+    if check:
+        _check(settings, output)
+    else:
+        server.serve(settings)
+
+
+def _check(settings: Settings, output: Output) -> None:
+    from dataclasses import asdict
+
+    from provisioner.render.served import served_table
+    from provisioner.serve.start import checked
+
+    status = checked(settings)
+    output.result(asdict(status), lambda: served_table(status))

@@ -1,0 +1,208 @@
+"""One thread that runs an engine, and the line of items before it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Iterable, Sequence
+from threading import Condition, Thread
+from time import monotonic
+
+import numpy as np
+
+from provisioner.serve.batching.order import Bounds, Line, Waiting
+from provisioner.serve.batching.room import Room
+from provisioner.serve.batching.watch import Ran, Watch
+from provisioner.serve.engines.interface import Engine, Floats, Item
+from provisioner.serve.refusals import Failed, NotReady, Refused
+
+_log = logging.getLogger(__name__)
+
+
+class _Job:
+    """A request's items in one lane: its rows are filled by the lane's thread, its future belongs to the loop."""
+
+    __slots__ = ("_future", "_left", "_loop", "_rows", "_size")
+
+    def __init__(self, size: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[Floats] = self._loop.create_future()
+        self._size = self._left = size
+        self._rows: Floats | None = None
+
+    async def answer(self) -> Floats:
+        return await self._future
+
+    def fill(self, indices: Sequence[int], rows: Floats) -> None:
+        if self._rows is None:
+            self._rows = np.empty((self._size, *rows.shape[1:]), dtype=rows.dtype)
+        self._rows[indices] = rows
+        self._left -= len(indices)
+        if not self._left:
+            self._tell(self._rows)
+
+    def fail(self, refused: Refused) -> None:
+        self._tell(refused)
+
+    def _tell(self, outcome: Floats | Refused) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._set, outcome)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            _log.debug("An answer came after the end of the event loop.")
+
+    def _set(self, outcome: Floats | Refused) -> None:
+        if self._future.done():
+            return
+        if isinstance(outcome, Refused):
+            self._future.set_exception(outcome)
+        else:
+            self._future.set_result(outcome)
+
+
+class Lane:
+    """Batches for one engine, one after another.
+
+    An idle lane runs what comes at once. What came while it was busy goes together.
+
+    Args:
+        wait: seconds after a batch in which a lane that is in use waits for as many as were in it; 0 never waits.
+        room: told of each text that leaves the line.
+    """
+
+    def __init__(self, name: str, task: str, engine: Engine, bounds: Bounds, wait: float, room: Room, watch: Watch):
+        self._name, self._task = name, task
+        self._engine = engine
+        self._room = room
+        self._watch = watch
+        self._wait = wait
+        self._line = Line[_Job](bounds)
+        self._changed = Condition()
+        self._closed = False
+        self._last = 0  # items of the batch before, and when it ended
+        self._ended = 0.0
+        self._thread = Thread(target=self._work, name=f"{task}-{name}", daemon=True)
+        self._thread.start()
+
+    async def run(self, items: Sequence[Item]) -> Floats:
+        """Rows of the items, in their order; (n, dimensions) or (n,). The items have entered the room before.
+
+        Raises Failed if the engine fails on one of their batches, NotReady if the lane is closed.
+        """
+        job = _Job(len(items))
+        with self._changed:
+            closed = self._closed
+            if not closed:
+                self._line.add(items, job, monotonic())
+                self._changed.notify()
+        if closed:
+            self._room.leave(len(items))
+            raise NotReady("The server is ending.")
+        try:
+            return await job.answer()
+        except asyncio.CancelledError:
+            self._drop(job)
+            raise
+
+    def close(self) -> None:
+        """Lets nothing in any more. What waits is still computed, then the thread ends."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def abandon(self) -> None:
+        """Refuses what still waits."""
+        with self._changed:
+            left = self._line.clear()
+        self._room.leave(len(left))
+        for job in _jobs(left):
+            job.fail(NotReady("The server ended before the answer was ready."))
+
+    def join(self, seconds: float) -> bool:
+        """Whether the thread of a closed lane ended within so many seconds. Blocks."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _drop(self, job: _Job) -> None:
+        with self._changed:
+            dropped = self._line.drop(job)
+        self._room.leave(dropped)
+
+    def _work(self) -> None:
+        while batch := self._next():
+            self._room.leave(len(batch))
+            self._run(batch)
+
+    def _next(self) -> list[Waiting[_Job]]:
+        """The next batch, as soon as there is one; empty when the lane is closed and nothing waits."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._line or self._closed)
+                if self._wait and not self._closed:
+                    self._linger()
+                if (batch := self._line.take()) or self._closed:
+                    return batch
+
+    def _linger(self) -> None:
+        """Waits for those whose answers went out together just now: they often come back together."""
+        seconds = self._ended + self._wait - monotonic()
+        if seconds > 0 and 0 < len(self._line) < self._last:
+            self._changed.wait_for(lambda: len(self._line) >= self._last or self._closed, seconds)
+
+    def _run(self, batch: Sequence[Waiting[_Job]]) -> None:
+        began = monotonic()
+        rows: Floats | None = None
+        try:
+            rows = self._engine.run([one.item for one in batch])
+            if len(rows) != len(batch):
+                raise ValueError(f"{len(rows)} rows for {len(batch)} items")
+        except Exception as error:  # whatever a native library raises: the lane has to live on
+            rows = None
+            _report(error, self._task, len(batch))
+        self._last, self._ended = len(batch), monotonic()
+        self._observe(batch, began, rows is None)
+        if rows is None:
+            self._fail(batch)
+        else:
+            _hand_out(batch, rows)
+
+    def _fail(self, batch: Sequence[Waiting[_Job]]) -> None:
+        for job in _jobs(batch):
+            self._drop(job)
+            job.fail(Failed("The engine failed on this request, or on one that shared its batch."))
+
+    def _observe(self, batch: Sequence[Waiting[_Job]], began: float, failed: bool) -> None:
+        lengths = [one.item.length for one in batch]
+        seconds = self._ended - began
+        self._room.ran(len(batch), seconds)
+        self._watch.ran(
+            Ran(
+                self._task,
+                self._name,
+                len(batch),
+                tokens=sum(lengths),
+                padded=len(batch) * max(lengths),
+                waits=tuple(began - one.since for one in batch),
+                seconds=seconds,
+                failed=failed,
+            )
+        )
+
+
+def _jobs(items: Iterable[Waiting[_Job]]) -> list[_Job]:
+    """The requests that items are of, once each."""
+    return list(dict.fromkeys(one.owner for one in items))
+
+
+def _hand_out(batch: Sequence[Waiting[_Job]], rows: Floats) -> None:
+    places: dict[_Job, list[int]] = {}
+    for place, one in enumerate(batch):
+        places.setdefault(one.owner, []).append(place)
+    for job, mine in places.items():
+        job.fill([batch[place].index for place in mine], rows[mine])
+
+
+def _report(error: Exception, task: str, size: int) -> None:
+    """Type and place only: a message of a library may hold what it worked on."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("A batch of %d (%s) failed with %s.\n%s", size, task, type(error).__name__, frames)

@@ -1,0 +1,47 @@
+"""The backend, as routes get it: what it is asked is counted on the way, for the log, metrics and traces."""
+
+from __future__ import annotations
+
+from provisioner.serve.backend import Backend, EmbedAsk, Embedded, Ranked, RerankAsk, Status
+from provisioner.serve.http import ids
+from provisioner.serve.http.tracing import Tracing
+from provisioner.serve.instruments import Instruments
+
+
+class Counted:
+    """A Backend in front of another one."""
+
+    def __init__(self, backend: Backend, instruments: Instruments, tracing: Tracing | None) -> None:
+        self._backend = backend
+        self._instruments = instruments
+        self._tracing = tracing
+
+    async def embed(self, ask: EmbedAsk) -> Embedded:
+        """Vectors of texts."""
+        if self._tracing is None:
+            embedded = await self._backend.embed(ask)
+        else:
+            with self._tracing.work("embed"):
+                embedded = await self._backend.embed(ask)
+        self._note("embed", len(ask.inputs), embedded.tokens)
+        return embedded
+
+    async def rerank(self, ask: RerankAsk) -> Ranked:
+        """Scores of documents."""
+        if self._tracing is None:
+            ranked = await self._backend.rerank(ask)
+        else:
+            with self._tracing.work("rerank"):
+                ranked = await self._backend.rerank(ask)
+        self._note("rerank", len(ask.documents), ranked.tokens)
+        return ranked
+
+    def status(self) -> Status:
+        """What is served."""
+        return self._backend.status()
+
+    def _note(self, task: str, texts: int, tokens: int) -> None:
+        self._instruments.worked(task, texts, tokens)
+        if asked := ids.current():
+            asked.texts += texts
+            asked.tokens += tokens

@@ -1,0 +1,182 @@
+"""The server as a process: one event loop for HTTP and gRPC, the models loaded beside it, SIGTERM drained."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+
+from provisioner import __version__
+from provisioner.errors import ProvisionError, UsageError
+from provisioner.serve import logs, start
+from provisioner.serve.http.app import create_app
+from provisioner.serve.instruments import Instruments
+from provisioner.serve.local import LocalBackend
+from provisioner.serve.logs import fields
+from provisioner.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from provisioner.serve.grpc.server import Running
+
+log = logging.getLogger(__name__)
+
+# Clients and proxies keep connections for a minute; a request on one that is just closing would be lost.
+_KEEP_ALIVE_S = 75
+
+
+class _Http(uvicorn.Server):
+    """uvicorn, which leaves signals to us: it stops listening at once, and raises the signal again at the end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing."""
+        yield
+
+
+class Server:
+    """One run of the server.
+
+    Attributes:
+        failure: why it ended by itself, or None.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._instruments = Instruments()
+        self._backend = LocalBackend(settings.role, settings.limits, settings.wait, self._instruments)
+        self._app = create_app(self._backend, settings, self._instruments)
+        self._http = _Http(_config(self._app, settings))
+        self._grpc: Running | None = None
+        self._signals = 0
+        self.failure: BaseException | None = None
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until SIGTERM or SIGINT, or until the start fails."""
+        loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        serving = asyncio.create_task(self._http.serve(sockets=[listener]))
+        await self._start_grpc()
+        threading.Thread(target=self._load, args=(loop,), name="start", daemon=True).start()
+        await self._ending.wait()
+        if self.failure is None:
+            await self._drain()
+        self._http.should_exit = True
+        await serving
+        await self._backend.close()
+
+    def _load(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread, so that `/health` answers meanwhile."""
+        try:
+            start.load(self._settings, self._backend)
+        except BaseException as error:  # whatever it is, the process ends with it
+            loop.call_soon_threadsafe(self._failed, error)
+        else:
+            loop.call_soon_threadsafe(self._loaded)
+
+    def _loaded(self) -> None:
+        status = self._backend.status()
+        if self._grpc:
+            self._grpc.set_ready(True)
+        log.info("ready", extra=fields(event="ready", role=status.role, seconds=round(_age(), 3)))
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure = error
+        self._backend.failed(str(error) if isinstance(error, ProvisionError) else "The start failed.")
+        self._ending.set()
+
+    def _signalled(self) -> None:
+        """The first signal drains, a second one ends what is still at work."""
+        self._signals += 1
+        self._http.force_exit = self._signals > 1
+        self._ending.set()
+
+    async def _drain(self) -> None:
+        """Say that the server is ending while connections are still taken: whoever sends requests here learns of it a
+        little later, and none of theirs is lost."""
+        log.info("draining", extra=fields(event="draining", seconds=self._settings.drain_delay))
+        self._app.gate.drain()
+        if self._grpc:
+            self._grpc.set_ready(False)
+        until = time.monotonic() + self._settings.drain_delay
+        while time.monotonic() < until and self._signals < 2:
+            await asyncio.sleep(min(0.1, self._settings.drain_delay))
+        if self._grpc:
+            await self._grpc.stop(self._settings.drain)
+
+    async def _start_grpc(self) -> None:
+        if self._settings.grpc_port is not None:
+            from provisioner.serve.grpc.server import start as start_grpc
+
+            self._grpc = await start_grpc(self._backend, self._settings, self._instruments)
+            address = f"{self._settings.host}:{self._grpc.port}"
+            log.info("listening", extra=fields(event="listening_grpc", address=address))
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises whatever the start failed with (NotFound, VerificationFailed, InvalidInput, MissingExtra), and UsageError
+    where the address cannot be taken.
+    """
+    logs.configure(json=settings.json_log)
+    server = Server(settings)
+    with _listen(settings.host, settings.port) as listener:
+        log.info("listening", extra=fields(event="listening", url=_url(settings.host, listener), version=__version__))
+        uvloop.run(server.run(listener))
+    if server.failure is not None:
+        raise server.failure
+    log.info("ended", extra=fields(event="ended"))
+
+
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, math.ceil(settings.drain)),
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(f"{host}:{port} is in use.", hint="Choose another --port.") from None
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Check --host and --port."
+        ) from None
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
+def _age() -> float:
+    """Seconds since this process was made, the start of Python and all imports included."""
+    with open("/proc/self/stat", "rb") as stat, open("/proc/uptime", "rb") as uptime:
+        ticks = int(stat.read().rpartition(b")")[2].split()[19])
+        return float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,146 @@
+"""From a mounted release to models that answer: check it, set the environment, load, warm up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.errors import VerificationFailed
+from provisioner.serve import catalog, cpus, offline, release
+from provisioner.serve.backend import Served, Status
+from provisioner.serve.local import LocalBackend, warm
+from provisioner.serve.logs import fields
+from provisioner.serve.settings import ModelSettings, Role, Settings
+
+if TYPE_CHECKING:
+    from provisioner.serve.engines.interface import Engine
+
+log = logging.getLogger(__name__)
+
+EMBED, RERANK = "embed", "rerank"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be loaded: a release that was checked, and the model for each task."""
+
+    mounted: release.Mounted
+    chosen: tuple[tuple[catalog.Candidate, ModelSettings], ...]
+
+
+def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
+    """Check the release and choose its models. Nothing is loaded.
+
+    Raises NotFound, VerificationFailed, InvalidInput.
+    """
+    mounted = release.opened(settings.at, settings.lock, settings.evidence)
+    done = mounted.checked
+    log.info(
+        "release checked",
+        extra=fields(
+            event="checked",
+            release=done.release,
+            evidence=done.evidence,
+            files=done.files,
+            bytes=done.size,
+            seconds=round(done.seconds, 3),
+        ),
+    )
+    if not mounted.read_only:
+        log.warning("the release is mounted writable: mount it read-only", extra=fields(event="writable"))
+    chosen = tuple(_chosen(mounted, settings, tasks or _tasks(settings.role)))
+    if not chosen:
+        raise VerificationFailed(
+            f"Release {mounted.checked.release} has no model that this server could serve.",
+            hint="Lock one with its ONNX file, tokenizer.json and modules.json.",
+        )
+    return Plan(mounted, chosen)
+
+
+def _tasks(role: Role) -> tuple[str, ...]:
+    return (EMBED,) if role is Role.INDEXING else (EMBED, RERANK)
+
+
+def _chosen(
+    mounted: release.Mounted, settings: Settings, tasks: tuple[str, ...]
+) -> Iterator[tuple[catalog.Candidate, ModelSettings]]:
+    found = catalog.candidates(mounted.lock, mounted.folder)
+    for task, model in ((EMBED, settings.embedder), (RERANK, settings.reranker)):
+        if task in tasks:
+            variable = "MODEL_EMBEDDER_NAME" if task == EMBED else "MODEL_RERANKER_NAME"
+            if (one := catalog.choose(found, task, model.name, variable)) is not None:
+                yield one, model
+
+
+def prepare(chosen: Plan) -> None:
+    """Set the offline environment of this process. Before the first library is imported."""
+    counts = [model.threads or cpus.threads() for _, model in chosen.chosen]
+    offline.prepare(os.environ, chosen.mounted.lock, chosen.mounted.folder, max(counts))
+
+
+def load(settings: Settings, backend: LocalBackend, tasks: tuple[str, ...] | None = None) -> None:
+    """Do all of it; afterwards the backend answers. In a thread of its own: this takes as long as the models are large.
+
+    Raises NotFound, VerificationFailed, InvalidInput, MissingExtra.
+    """
+    began = time.monotonic()
+    todo = plan(settings, tasks)
+    backend.checked(todo.mounted.checked)
+    prepare(todo)
+    for candidate, model in todo.chosen:
+        _add(backend, candidate, model, settings)
+    backend.ready(time.monotonic() - began)
+
+
+def checked(settings: Settings) -> Status:
+    """Everything that a start does but for listening; what would be served. Raises as `load` does."""
+    backend = LocalBackend(settings.role, settings.limits, settings.wait)
+    load(settings, backend)
+    status = backend.status()
+    asyncio.run(backend.close())
+    return status
+
+
+def _add(backend: LocalBackend, candidate: catalog.Candidate, model: ModelSettings, settings: Settings) -> None:
+    from provisioner.serve import engines
+    from provisioner.serve.recipe.activation import activation
+
+    began = time.monotonic()
+    threads = model.threads or cpus.threads()
+    engine = engines.load(candidate.folder, candidate.files, candidate.task, model, settings.engine, threads)
+    warm(engine, model.batch)
+    served = _served(candidate, model.name, engine, time.monotonic() - began)
+    backend.add(served, engine, model, activation(candidate.folder) if candidate.task == RERANK else None)
+    log.info("model loaded", extra=fields(event="loaded", **_words(served)))
+
+
+def _served(candidate: catalog.Candidate, name: str | None, engine: Engine, seconds: float) -> Served:
+    aliases = dict.fromkeys((*catalog.names(candidate.model), *([name.lower()] if name else ())))
+    return Served(
+        candidate.task,
+        str(candidate.model.repo),
+        str(candidate.model.commit),
+        tuple(aliases),
+        len(candidate.files),
+        seconds,
+        engine.about,
+    )
+
+
+def _words(served: Served) -> dict[str, object]:
+    about = served.about
+    return {
+        "task": served.task,
+        "model": served.repo,
+        "commit": served.commit,
+        "engine": about.engine,
+        "device": about.device,
+        "precision": about.precision,
+        "threads": about.threads,
+        "seconds": round(served.load_seconds, 3),
+    }
