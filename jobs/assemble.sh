@@ -12,6 +12,8 @@ python3 -m venv --without-pip $prefix
 /tools/bin/pip --python $python install -q --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: -r "$1"
 /tools/bin/pip --python $python install -q --no-cache-dir --no-compile --no-deps --no-index /wheel/*.whl
 rm $prefix/bin/[Aa]ctivate*
+# Ray brings virtualenv, which carries an installer: nothing is installed where this runs.
+find $prefix/lib -path '*/virtualenv/seed/wheels/embed/*.whl' -delete
 
 mkdir /opt/sbom
 /tools/bin/cyclonedx-py environment --output-reproducible --output-format JSON \

@@ -81,12 +81,14 @@ def shape(vectors: Floats, about: About, normalize: bool | None, dimensions: int
 
 def sigmoid(logits: Floats) -> Floats:
     """1 / (1 + e^-x), without overflow."""
-    return (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
+    scores: Floats = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
+    return scores
 
 
 def _normalised(vectors: Floats) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    made: Floats = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return made
 
 
 def _prompt(ask: EmbedAsk, about: About, limits: Limits) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from provisioner.errors import InvalidInput, VerificationFailed
 from provisioner.layout import ROOTS
 from provisioner.model import Layout, Lock, Model
-from provisioner.serve import recipe
+from provisioner.serve.recipe import task as task_of
 
 _CACHES = (Layout.HUB, Layout.HUGGINGFACE, Layout.SENTENCE_TRANSFORMERS, Layout.FASTEMBED)
 
@@ -39,7 +39,7 @@ def _candidates(lock: Lock, folder: str) -> Iterator[Candidate]:
     for model in lock.models:
         place = os.path.join(folder, _place(model))
         files = tuple(str(file.path) for file in model.files)
-        if (task := recipe.task(place, files)) is not None:
+        if (task := task_of(place, files)) is not None:
             yield Candidate(model, place, files, task)
 
 

@@ -30,7 +30,7 @@ from provisioner.serve.settings import Settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from provisioner.serve.grpc.server import Running
+    from provisioner.serve.grpc.running import Running
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class Server:
         self._ending = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
-        serving = asyncio.create_task(self._http.serve(sockets=[listener]))
         await self._start_grpc()
+        serving = asyncio.create_task(self._http.serve(sockets=[listener]))
         threading.Thread(target=self._load, args=(loop,), name="start", daemon=True).start()
         await self._ending.wait()
         if self.failure is None:
@@ -116,6 +116,7 @@ class Server:
         until = time.monotonic() + self._settings.drain_delay
         while time.monotonic() < until and self._signals < 2:
             await asyncio.sleep(min(0.1, self._settings.drain_delay))
+        self._http.should_exit = True
         if self._grpc:
             await self._grpc.stop(self._settings.drain)
 
@@ -123,7 +124,9 @@ class Server:
         if self._settings.grpc_port is not None:
             from provisioner.serve.grpc.server import start as start_grpc
 
-            self._grpc = await start_grpc(self._backend, self._settings, self._instruments)
+            self._grpc = await start_grpc(
+                self._backend, self._settings, self._instruments, self._app.gate, self._app.tracing
+            )
             address = f"{self._settings.host}:{self._grpc.port}"
             log.info("listening", extra=fields(event="listening_grpc", address=address))
 

@@ -194,6 +194,9 @@ def parse(variables: Mapping[str, str]) -> Settings:
         drain=read.number("DRAIN_SECONDS", plain.drain, 0, 3600),
         json_log=read.choice("LOG_FORMAT", _LOGS, "json"),
     )
+    if settings.limits.queue < settings.limits.texts:
+        problem = f"{settings.limits.queue} is less than MAX_TEXTS: a request of {settings.limits.texts} never had room"
+        read.problems.append(Problem("MAX_QUEUE", problem))
     if read.problems:
         raise InvalidDocument("The environment", tuple(read.problems), hint="docs/serve.md lists the variables.")
     return settings

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioner.errors import VerificationFailed
+from provisioner.report import Evidence
 from provisioner.serve import catalog, cpus, offline, release
 from provisioner.serve.backend import Served, Status
 from provisioner.serve.local import LocalBackend, warm
@@ -92,9 +93,21 @@ def load(settings: Settings, backend: LocalBackend, tasks: tuple[str, ...] | Non
     todo = plan(settings, tasks)
     backend.checked(todo.mounted.checked)
     prepare(todo)
-    for candidate, model in todo.chosen:
-        _add(backend, candidate, model, settings)
+    try:
+        for candidate, model in todo.chosen:
+            _add(backend, candidate, model, settings)
+    except Exception:
+        _blame(settings)
+        raise
     backend.ready(time.monotonic() - began)
+
+
+def _blame(settings: Settings) -> None:
+    """Raises VerificationFailed where a model that cannot be loaded has other bytes than its lock says: no library's
+    own words tell that."""
+    if settings.evidence is not Evidence.REHASHED:
+        log.info("a model does not load: every byte is read now", extra=fields(event="rehash"))
+        release.opened(settings.at, settings.lock, Evidence.REHASHED)
 
 
 def checked(settings: Settings) -> Status:

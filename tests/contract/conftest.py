@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from tests.support.serve_models import (
-    EMBEDDER_REPO,
-    PROMPTED_REPO,
-    files_of,
-    int8_embedder,
-    package_file,
-    prompted_embedder,
-    shared,
-)
+from tests.support.serve_prompted import PROMPTED_REPO, prompted
 from tests.support.served import Served, int8_release, release, serving
 
-KEY = "a key of letters"
+KEY = "a-key-of-letters"
+STRICT = {"MAX_TEXTS": "4", "MAX_CHARACTERS": "2000", "MAX_CONCURRENT": "1", "MAX_BODY_BYTES": "20000"}
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +25,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """An indexing server of a model with prompts, for who has the key, with room for one request of 4 texts."""
     folder = tmp_path_factory.mktemp("strict")
-    at = release(folder / "store", {PROMPTED_REPO: shared(prompted_embedder)})
-    limits = {"MAX_TEXTS": "4", "MAX_CHARACTERS": "2000", "MAX_CONCURRENT": "1", "MAX_BODY_BYTES": "20000"}
-    with serving(at, folder, INDEXING_ONLY="True", API_KEY=KEY, **limits) as running:
+    at = release(folder / "store", {PROMPTED_REPO: prompted()})
+    with serving(at, folder, INDEXING_ONLY="True", API_KEY=KEY, **STRICT) as running:
         running.headers["Authorization"] = f"Bearer {KEY}"
         yield running

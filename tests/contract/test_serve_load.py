@@ -27,9 +27,9 @@ GROWTH = 48 * MIB
 # int8 scales its numbers by what else is in the batch, so a text's vector is not the same in each.
 COSINE = 0.97
 
-SUBJECTS = "A river|The old bridge|My neighbour|This model|Nobody|The committee|A red fox|Every byte|Winter|Bread"
-VERBS = "crosses|remembers|measures|forgets|paints|loses"
-OBJECTS = "the city at night.|three numbers.|a broken clock.|the sound of rain.|what was promised."
+SUBJECTS = "A river|The old bridge|My neighbour|The committee|A red fox|Bread"
+VERBS = "crosses|remembers|measures|forgets|paints"
+OBJECTS = "the city at night.|three numbers.|a broken clock.|the sound of rain."
 TEXTS = tuple(f"{a} {b} {c}" for a in SUBJECTS.split("|") for b in VERBS.split("|") for c in OBJECTS.split("|"))
 LONG = "A long passage that says the same in many words, again and again. " * 20
 
@@ -160,7 +160,7 @@ def test_every_request_gets_its_own_vectors_and_memory_does_not_grow(
         right = Right.of(served)
         load(served, right, 12, 7)
         before = served.rss
-        for _ in range(3):
+        for _ in range(2):
             assert load(served, right, 12, 7) == {200: 84}
         assert served.rss - before < GROWTH
 
@@ -169,7 +169,7 @@ def test_every_request_gets_its_own_vectors_and_memory_does_not_grow(
 def test_a_full_queue_refuses_with_a_time_and_serves_everybody_else(
     release: Path, tmp_path: Path, indexing: str
 ) -> None:
-    with serving(release, tmp_path, INDEXING_ONLY=indexing, MAX_QUEUE="48") as served:
+    with serving(release, tmp_path, INDEXING_ONLY=indexing, MAX_QUEUE="48", MAX_TEXTS="48") as served:
         right = Right.of(served)
         found = load(served, right, 24, 7)
         assert set(found) == {200, 429}
@@ -179,7 +179,7 @@ def test_a_full_queue_refuses_with_a_time_and_serves_everybody_else(
 
 def test_more_requests_than_there_may_be_are_refused_with_a_time(release: Path, tmp_path: Path) -> None:
     with serving(release, tmp_path, MAX_CONCURRENT="2") as served:
-        outcomes = in_parallel(served, 8, lambda client, _: client.post("/embed", {"texts": [LONG] * 16}))
+        outcomes = in_parallel(served, 8, lambda client, _: client.post("/embed", {"texts": [LONG] * 8}))
         refused = [one for one in outcomes if one.status != 200]
         assert 0 < len(refused) < 8
         for one in refused:
@@ -200,7 +200,7 @@ def test_reranking_under_load_gives_each_its_own_order(release: Path, tmp_path: 
 
 
 def test_whoever_goes_away_frees_the_queue(release: Path, tmp_path: Path) -> None:
-    with serving(release, tmp_path, MAX_QUEUE="512", INDEXING_ONLY="True") as served:
+    with serving(release, tmp_path, MAX_QUEUE="512", MAX_TEXTS="512", INDEXING_ONLY="True") as served:
         address = urlsplit(served.url)
         body = json.dumps({"texts": [LONG] * 500})
         gone = http.client.HTTPConnection(str(address.hostname), address.port, timeout=PATIENCE_S)
@@ -229,10 +229,10 @@ def test_sigterm_lets_those_finish_who_wait(release: Path, tmp_path: Path) -> No
 
         stopping = threading.Thread(target=stop)
         stopping.start()
-        outcomes = in_parallel(served, 8, lambda client, _: client.post("/embed", {"texts": [LONG] * 12}))
+        outcomes = in_parallel(served, 8, lambda client, _: client.post("/embed", {"texts": [LONG] * 6}))
         stopping.join()
         assert [one.status for one in outcomes] == [200] * 8
-        assert [len(one.body["embeddings"]) for one in outcomes] == [12] * 8
+        assert [len(one.body["embeddings"]) for one in outcomes] == [6] * 8
         assert ended == [0]
 
 

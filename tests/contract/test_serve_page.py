@@ -1,4 +1,4 @@
-"""The page for a person, in headless Chromium: facts, forms, charts, keyboard, screen readers, and what it may not do."""
+"""The page for a person in headless Chromium: facts, forms, charts, keyboard, screen readers, what it may not do."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from provisioner.serve.settings import Role
-from tests.support.chromium import browser, cannot_browse, visiting
-from tests.support.serve_page import ABOUT, EMBEDDER, LOADING, READY, RELEASE, States, application, listening
+from tests.support.chromium import browser, cannot_browse, until, visiting
+from tests.support.serve_page import ABOUT, EMBEDDER, LOADING, READY, RELEASE, RERANKER, States, application, listening
 from tests.support.served import Served, int8_release, serving
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def compare(page: Page, one: str, two: str) -> None:
     page.fill("#one", one)
     page.fill("#two", two)
     page.click("#compare-form button")
-    page.wait_for_function("document.querySelector('#compare-form button').ariaDisabled !== 'true'")
+    until(page, "document.querySelector('#compare-form button').ariaDisabled !== 'true'")
 
 
 def cosine(one: list[float], two: list[float]) -> float:
@@ -129,13 +129,16 @@ def test_the_cosine_is_that_of_the_vectors(chromium: Browser, real: Served, pair
         compare(page, *pair)
         assert shown_number(page.inner_text("#cosine")) == pytest.approx(cosine(*answer["embeddings"]), abs=2e-4)
         result = visit.text("#compare-result")
-        assert f"{answer['tokens']} tokens" in result and "384 dimensions" in result and "ms there and back" in result
+        assert f"{answer['tokens']} tokens" in result and "384 dimensions" in result and "ms round trip" in result
         assert "degrees apart" in (page.text_content("#dial title") or "")
         assert visit.strangers(real.url) == []
 
 
 def test_the_ranks_are_those_of_the_server(chromium: Browser, real: Served) -> None:
-    query, documents = "late parcels", ["Soup of the day.", "The parcel came late.", "Strikes hold back parcels.", "Moon."]
+    query, documents = (
+        "late parcels",
+        ["Soup of the day.", "The parcel came late.", "Strikes hold back parcels.", "Moon."],
+    )
     _, answer = real.ask("/rerank", {"query": query, "documents": documents})
     with visiting(chromium) as visit:
         page = visit.go(real.url)
@@ -159,7 +162,7 @@ def test_the_charts_count_what_was_asked(chromium: Browser, url: str) -> None:
         for _ in range(3):
             compare(page, "one", "two")
         page.wait_for_selector("#charts figure", timeout=60_000)
-        page.wait_for_function("document.querySelector('#charts figcaption').innerText.includes('3 requests')", timeout=60_000)
+        until(page, "document.querySelector('#charts figcaption').innerText.includes('3 requests')")
         assert page.locator("#charts .route").all_inner_texts() == ["/embed"]
         assert "median" in (page.get_attribute("#charts svg", "aria-label") or "")
         page.click("#charts summary")
@@ -179,7 +182,7 @@ def test_a_key_is_asked_for_and_kept_nowhere(chromium: Browser, states: States) 
         assert "asks for an API key" in visit.text("#compare-error")
         page.keyboard.type("wrong")
         page.keyboard.press("Enter")
-        page.wait_for_function("document.getElementById('key-error').textContent.includes('does not take')")
+        until(page, "document.getElementById('key-error').textContent.includes('does not take')")
         page.fill("#key-value", "k3y")
         page.keyboard.press("Enter")
         page.wait_for_selector("#cosine")
@@ -206,8 +209,8 @@ def test_it_follows_the_server_from_loading_to_its_end(chromium: Browser, states
             assert visit.text("#state") == "Ready" and page.input_value("#one") == "kept"
             assert "org/embedder" in visit.text("#openai-embed")
             app.gate.drain()
-            page.wait_for_function("document.getElementById('state').innerText.includes('ending')", timeout=60_000)
-        page.wait_for_function("document.documentElement.dataset.state === 'lost'", timeout=60_000)
+            until(page, "document.getElementById('state').innerText.includes('ending')")
+        until(page, "document.documentElement.dataset.state === 'lost'")
         assert "does not answer" in visit.text("#contact")
         compare(page, "one", "two")
         assert visit.text("#compare-error") == "The server does not answer."
@@ -216,18 +219,22 @@ def test_it_follows_the_server_from_loading_to_its_end(chromium: Browser, states
 def test_hostile_names_are_text(chromium: Browser, states: States, url: str) -> None:
     about = replace(ABOUT, prompts=((HOSTILE, "x"), ("__proto__", "y")), default_prompt=HOSTILE, engine=HOSTILE)
     model = replace(EMBEDDER, repo=HOSTILE, aliases=(HOSTILE + "2",), about=about)
-    states.now = replace(READY, models=(model,), release=replace(RELEASE, release=HOSTILE, created=HOSTILE))
+    release = replace(RELEASE, release=HOSTILE, created=HOSTILE)
+    states.now = replace(READY, models=(model, RERANKER), release=release)
     with visiting(chromium) as visit:
         page = visit.go(url)
-        page.wait_for_function("document.querySelectorAll('#one-prompt option').length === 4")
+        until(page, "document.querySelectorAll('#one-prompt option').length === 4")
         assert page.locator("img, main script").count() == 0
-        (shown,) = facts(page, "#models")
+        shown = facts(page, "#models")[0]
         assert shown[""].splitlines()[0] == HOSTILE and shown["Engine"] == HOSTILE
         assert HOSTILE in page.inner_text("#name") and json.dumps(HOSTILE) in page.inner_text("#openai-embed")
         compare(page, HOSTILE, HOSTILE + "!")
         compare(page, HOSTILE, HOSTILE + "?")
         assert HOSTILE in page.inner_text("#earlier")
         page.fill("#documents", HOSTILE)
+        page.click("#rerank-form button")
+        page.wait_for_selector("#ranks .score")
+        assert page.inner_text("#ranks .text") == HOSTILE
         assert page.locator("img, main script").count() == 0
         assert visit.strangers(url) == []
 
@@ -267,8 +274,11 @@ def test_the_keyboard_is_enough(chromium: Browser, url: str) -> None:
         for _ in range(40):
             page.keyboard.press("Tab")
             found = page.evaluate(
-                """() => { const node = document.activeElement, style = getComputedStyle(node);
-                return node === document.body ? null : [node.id || node.textContent.trim(), style.outlineStyle, style.outlineWidth] }"""
+                """() => {
+                  const node = document.activeElement, style = getComputedStyle(node);
+                  const name = node.id || node.textContent.trim();
+                  return node === document.body ? null : [name, style.outlineStyle, style.outlineWidth];
+                }"""
             )
             if found is None:
                 break
@@ -305,7 +315,9 @@ def test_everybody_can_read_it(chromium: Browser, states: States, url: str, sche
             page.click("#charts summary")
         page.evaluate("document.getElementById('key').hidden = false")
         assert page.evaluate(CHECKS) == []
-        assert page.locator("#compare-result[role=status], #compare-error[role=alert], #contact[role=status]").count() == 3
+        assert (
+            page.locator("#compare-result[role=status], #compare-error[role=alert], #contact[role=status]").count() == 3
+        )
 
 
 @pytest.mark.parametrize(("width", "zoom"), [(1280, 1), (640, 1), (320, 1), (1280, 2)])
@@ -340,7 +352,7 @@ def test_a_copied_example_works(chromium: Browser, real: Served, tmp_path: Path)
         copied = {}
         for button in page.locator("[data-copy]").all():
             button.click()
-            page.wait_for_function("document.getElementById('copied').textContent === 'Copied.'")
+            until(page, "document.getElementById('copied').textContent === 'Copied.'")
             copied[button.get_attribute("data-copy")] = page.evaluate("navigator.clipboard.readText()")
             page.evaluate("document.getElementById('copied').textContent = ''")
     assert copied.keys() == {"curl-embed", "curl-rerank", "openai-embed"}

@@ -134,7 +134,15 @@ def test_weights_that_compute_no_numbers_are_refused_without_reading_every_byte(
     # The same size, so that the record has nothing against it: a field that protobuf skips fills the rest.
     path.write_bytes(data + _filler(size - len(data)))
     done = refused(copy, tmp_path)
-    assert done.code == 3 and "not finite" in sentence(done), done.err
+    assert done.code == 3 and "onnx/model.onnx: digest" in sentence(done), done.err
+    assert '"event":"rehash"' in done.err
+
+
+def test_weights_that_do_not_load_are_read_again_to_say_why(copy: Path, tmp_path: Path) -> None:
+    weights = snapshot(copy, EMBEDDER_REPO) / GRAPH
+    flip(weights, 0)
+    done = refused(copy, tmp_path)
+    assert done.code == 3 and "onnx/model.onnx: digest" in sentence(done), done.err
 
 
 def _filler(size: int) -> bytes:
@@ -201,8 +209,9 @@ def test_it_is_alive_while_it_loads_and_ready_only_then(good: Path, tmp_path: Pa
     served = start(good, tmp_path, "--lock", str(gate))
     try:
         served.url = await_event(served, "listening")["url"]
-        assert [served.ask(path)[0] for path in ("/health", "/healthz", "/api/health")] == [200, 200, 200]
-        assert served.ask("/readyz")[0] == 503
+        assert [served.ask(path)[0] for path in ("/health", "/healthz")] == [200, 200]
+        # Onyx's own server does not listen before it has loaded, and its health means that it can be asked.
+        assert [served.ask(path)[0] for path in ("/readyz", "/api/health")] == [503, 503]
         assert served.ask("/embed", {"texts": TEXTS})[0] == 503
         gate.write_bytes((good / "models.lock").read_bytes())
         await_ready(served)

@@ -47,7 +47,8 @@ assert not heavy, heavy
 
 
 def test_importing_it_does_nothing() -> None:
-    done = subprocess.run([RAY / "python", "-c", IMPORT], env=environment(), capture_output=True, text=True, timeout=60)
+    variables = environment(PYTHONDONTWRITEBYTECODE="1")
+    done = subprocess.run([RAY / "python", "-c", IMPORT], env=variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 

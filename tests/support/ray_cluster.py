@@ -164,7 +164,8 @@ def cluster(cpus: int, **variables: str) -> Iterator[Cluster]:
         )
     try:
         address = f"http://127.0.0.1:{dashboard}"
-        until(lambda: process.poll() is None and _answers(address), bool)
+        until(lambda: process.poll() is not None or _answers(address), bool)
+        assert process.poll() is None, (folder / "head.log").read_text()
         yield Cluster(folder, address, free_port(), metrics, known)
     finally:
         _stop(process, folder)

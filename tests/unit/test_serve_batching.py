@@ -73,7 +73,7 @@ def values(computed: Computed) -> list[float]:
 
 
 def run(test: Callable[[], Awaitable[Any]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 def test_rows_come_back_in_the_order_asked_from_batches_of_like_lengths() -> None:

@@ -46,7 +46,7 @@ def backend(*engines: Plain, role: Role = Role.INFERENCE, limits: Limits | None 
 
 
 def halved(logits: Floats) -> Floats:
-    return logits / 2
+    return (logits / 2).astype(np.float32)
 
 
 def asked(made: LocalBackend, ask: Callable[[], Awaitable[Answer]]) -> Answer:

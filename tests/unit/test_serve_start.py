@@ -48,6 +48,11 @@ def test_every_variable_that_is_wrong_is_named_at_once() -> None:
     assert places == {"MODEL_SERVER_PORT", "VERIFY", "BATCH_WAIT_MS", "MAX_TEXTS"}
 
 
+def test_a_queue_that_the_largest_request_does_not_fit_into_is_refused() -> None:
+    with pytest.raises(InvalidDocument, match="MAX_QUEUE"):
+        parse({"MAX_TEXTS": "500", "MAX_QUEUE": "499"})
+
+
 def test_the_key_is_not_in_what_is_printed_of_the_settings() -> None:
     assert "secret-key" not in repr(parse({"API_KEY": "secret-key"}))
 

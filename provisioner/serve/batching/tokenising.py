@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from provisioner.serve.engines.interface import Engine, Input, Item
 
-# Characters that are tokenised in the event loop itself:
+# Characters that are tokenised in the event loop itself: 0.3 ms for a query, 1.7 ms at the most, measured on a slow
+# core; a thread would cost a query more than that where all cores are at work.
 INLINE = 2000
 # Characters that a thread tokenises at once. In between a request can be given up, and others have their turn.
 SLICE = 32_768

@@ -43,6 +43,7 @@ class About:
         normalized: whether vectors have the length 1 by the model's own files.
         prompts: the model's own, by name.
         default_prompt: the name of one of them, or None.
+        note: why it is not the engine that would be expected, one sentence, or "".
     """
 
     engine: str
@@ -55,6 +56,7 @@ class About:
     normalized: bool = False
     prompts: tuple[tuple[str, str], ...] = ()
     default_prompt: str | None = None
+    note: str = ""
 
 
 class Engine(Protocol):

@@ -24,7 +24,7 @@ from provisioner.serve.http.admission import Gate
 from provisioner.serve.http.ids import Asked
 from provisioner.serve.http.tracing import Tracing
 from provisioner.serve.instruments import Instruments
-from provisioner.serve.refusals import Broken, Invalid, NotReady, Refused, SlowBody, TimedOut, TooLarge
+from provisioner.serve.refusals import Broken, Invalid, NotReady, Refused, SlowBody, TimedOut
 from provisioner.serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -171,14 +171,14 @@ class Calls(grpc.aio.ServerInterceptor):
             auth.check(self._key, asked.headers.get(b"authorization", b""))
 
     async def _message(self, asked: Asked, context: Context, handler: Handler) -> Any:
-        """The request. Raises SlowBody, TooLarge, Busy, Invalid."""
+        """The request. Raises SlowBody, Dropped, Busy, Invalid."""
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 data = await context.read()
         except TimeoutError:
             raise SlowBody(f"The message did not arrive within {self._limits.body_seconds:g} seconds.") from None
-        if not isinstance(data, bytes):  # gRPC has dropped it, and told the client why
-            raise TooLarge(f"There is no message, or one of more than {self._limits.body} bytes.")
+        if not isinstance(data, bytes):
+            raise codes.Dropped(f"There is no message, or one of more than {self._limits.body} bytes.")
         self._gate.hold(len(data))
         asked.received = len(data)
         try:

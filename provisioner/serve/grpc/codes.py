@@ -12,14 +12,21 @@ from provisioner.serve.refusals import (
     NotServed,
     Refused,
     TimedOut,
+    TooLarge,
     Unauthorized,
     WrongRole,
 )
+
+
+class Dropped(TooLarge):
+    """A message over its limit: gRPC has dropped it, and told the client."""
+
 
 _CODES: tuple[tuple[type[Refused], StatusCode], ...] = (
     (Unauthorized, StatusCode.UNAUTHENTICATED),
     (NotServed, StatusCode.NOT_FOUND),
     (WrongRole, StatusCode.FAILED_PRECONDITION),
+    (Dropped, StatusCode.RESOURCE_EXHAUSTED),
     (Busy, StatusCode.RESOURCE_EXHAUSTED),
     (NotReady, StatusCode.UNAVAILABLE),
     (TimedOut, StatusCode.DEADLINE_EXCEEDED),

@@ -10,8 +10,6 @@ from provisioner.errors import InvalidDocument, Problem
 from provisioner.serve.settings import Reader, Settings
 
 CHECK_PERIOD_S, CHECK_TIMEOUT_S = 10, 60
-# A mount that comes late deserves another try, and a release that is not right would fail for ever.
-STARTS = 3
 # Above what the server itself refuses, so that the refusal is ours and probes still come through.
 PROBES = 32
 
@@ -101,5 +99,4 @@ def options(name: str, scaling: Scaling, settings: Settings) -> dict[str, Any]:
         "health_check_timeout_s": CHECK_TIMEOUT_S,
         "graceful_shutdown_timeout_s": settings.drain,
         "graceful_shutdown_wait_loop_s": 1.0,
-        "max_constructor_retry_count": STARTS,
     }

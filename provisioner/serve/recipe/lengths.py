@@ -31,14 +31,15 @@ def transformer_config(documents: Documents) -> Section:
 def lengths(documents: Documents, asked: int | None, variable: str) -> Lengths:
     """The default and the limit.
 
-    `asked` is what the operator wants for the default, in the environment variable of this name. Raises InvalidDocument,
-    and InvalidInput where no file says how long a text may be, or where the model has fewer positions than asked.
+    `asked` is what the operator wants for the default, in the environment variable of this name. Raises
+    InvalidDocument, and InvalidInput where no file says how long a text may be, or where the model has fewer
+    positions than asked.
     """
     positions = _positions(documents.section("config.json"))
     tokenizer = documents.section("tokenizer_config.json").whole("model_max_length")
     limit = positions or tokenizer
     named = asked or _named(documents) or _least(tokenizer, positions)
-    if named is None or (limit is None and asked is None and tokenizer is None and named is None):
+    if named is None:
         raise InvalidInput(
             "The model's files do not say how many tokens a text may have.", hint=f"Say it in {variable}."
         )
@@ -47,7 +48,8 @@ def lengths(documents: Documents, asked: int | None, variable: str) -> Lengths:
             f"{variable} is {asked}, and the model takes {limit} tokens at most.", hint=f"Lower {variable}."
         )
     limit = limit or named
-    return Lengths(min(named, limit), limit)
+    side = documents.section("tokenizer_config.json").text("truncation_side")
+    return Lengths(min(named, limit), limit, cut_left=side == "left")
 
 
 def _least(*counts: int | None) -> int | None:

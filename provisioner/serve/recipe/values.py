@@ -33,10 +33,12 @@ class Lengths:
     Attributes:
         default: where a text is cut if nobody asks for another length.
         limit: more than the model has positions for is never computed.
+        cut_left: whether the beginning goes where a text is too long.
     """
 
     default: int
     limit: int
+    cut_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,10 +65,11 @@ export function cosineOf(one, two) {
 
 function show({ cosine, tokens, spent, dimensions }) {
   by("compare-result").replaceChildren(
-    el("span", {}, el("span", { class: "soft" }, "Cosine "), el("strong", { class: "big", id: "cosine" }, number(cosine, 4))),
-    " ", value(`${number(degrees(cosine), 1)}°`, "apart"),
+    el("span", { class: "line" },
+      el("span", { class: "soft" }, "Cosine "), el("strong", { class: "big", id: "cosine" }, number(cosine, 4)),
+      " ", value(`${number(degrees(cosine), 1)}°`, "apart")),
     " ", value(whole(tokens), tokens === 1 ? "token" : "tokens", "tokens"),
-    " ", value(milliseconds(spent).replace(" ms", ""), "ms there and back"),
+    " ", value(milliseconds(spent).replace(" ms", ""), "ms round trip"),
     " ", value(whole(dimensions), "dimensions"),
   );
 }

@@ -20,6 +20,7 @@ export function asking(name, work) {
       error.textContent = failure.message;
     } finally {
       button.removeAttribute("aria-disabled");
+      document.dispatchEvent(new Event("asked"));
     }
   }
 

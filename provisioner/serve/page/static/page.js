@@ -8,6 +8,7 @@ import * as rerank from "./rerank.js";
 
 const CALM = 5000;
 const SOON = 1000;
+const NEXT = 300;
 const MOST = 30000;
 const PATIENCE = 10000;
 
@@ -47,7 +48,9 @@ function swap() {
   request.onload = () => {
     const fresh = request.status === 200 && request.response;
     if (!fresh) return;
-    for (const part of fresh.querySelectorAll("[data-swap]")) by(part.id)?.replaceChildren(...part.childNodes);
+    for (const part of fresh.querySelectorAll("[data-swap]")) {
+      if (by(part.id)?.textContent !== part.textContent) by(part.id)?.replaceChildren(...part.childNodes);
+    }
     for (const name of ["compare", "rerank"]) by(name).hidden = fresh.getElementById(name).hidden;
     document.documentElement.dataset.state = fresh.documentElement.dataset.state;
     dress();
@@ -74,9 +77,10 @@ async function refresh() {
 function take(fresh) {
   const before = status;
   status = fresh;
-  const lost = document.documentElement.dataset.state === "lost";
-  if (!before || lost || facts(before) !== facts(fresh)) {
-    swap();
+  const { state } = document.documentElement.dataset;
+  const written = before ? facts(before) === facts(fresh) : state === (fresh.ready ? "ready" : "waiting");
+  if (!written || state === "lost") swap();
+  if (!before || !written) {
     compare.offer(fresh.models.find((model) => model.task === "embed"));
   }
   document.documentElement.dataset.state = fresh.ready ? "ready" : "waiting";
@@ -94,9 +98,9 @@ function say(words) {
   if (by("contact").textContent !== words) by("contact").textContent = words;
 }
 
-function plan() {
+function plan(wait = pace) {
   clearTimeout(timer);
-  if (!document.hidden) timer = setTimeout(refresh, pace);
+  if (!document.hidden) timer = setTimeout(refresh, wait);
 }
 
 function copying() {
@@ -124,5 +128,6 @@ rerank.start();
 charts.start();
 copying();
 dress();
+document.addEventListener("asked", () => plan(NEXT)); // so that the charts show what was just asked
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refresh()));
 refresh();

@@ -36,7 +36,7 @@ async function rerank() {
   by("rerank-result").replaceChildren(
     el("strong", {}, plural(results.length, "document"), " ranked"), " ",
     value(whole(found.tokens), found.tokens === 1 ? "token" : "tokens"), " ",
-    value(milliseconds(spent).replace(" ms", ""), "ms there and back"),
+    value(milliseconds(spent).replace(" ms", ""), "ms round trip"),
   );
 }
 
