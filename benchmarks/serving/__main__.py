@@ -48,10 +48,6 @@ class Side:
         return calls[min(len(calls) - 1, int(part * len(calls)))]
 
 
-def python() -> list[str]:
-    return [sys.executable]
-
-
 @contextmanager
 def runner(name: str, place: str, threads: int, *, interpreter: str = sys.executable, cpus: str = "") -> Iterator[Side]:
     pinned = ["taskset", "-c", cpus] if cpus else []
@@ -136,10 +132,11 @@ def infinity(interpreter: str, folder: Path, port: int, threads: int) -> Iterato
 
 
 def folders(root: Path) -> tuple[Path, Path]:
-    """The fp32 model as a folder, and a release of it."""
+    """The fp32 model as a folder, and a release of it. The export needs torch (make test-torch installs it)."""
     from tests.torch.support import fp32_embedder  # the export needs torch
 
     from tests.support.serve_models import shared
+    from tests.support.serve_models_fp32 import fp32_embedder
     from tests.support.served import release
 
     folder = shared(fp32_embedder)

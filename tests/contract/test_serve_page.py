@@ -93,7 +93,8 @@ def test_the_facts_are_those_of_the_status(chromium: Browser, real: Served, scri
         visit.page.goto(real.url)
         if script:
             visit.go(real.url)
-        (release,), models = facts(visit.page, "#release"), facts(visit.page, "#models")
+        how, what = facts(visit.page, "#release")
+        release, models = how | what, facts(visit.page, "#models")
         assert [model[""].splitlines()[0] for model in models] == [model["repo"] for model in status["models"]]
         for shown, model in zip(models, status["models"], strict=True):
             _same_model(shown, model)

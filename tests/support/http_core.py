@@ -145,14 +145,14 @@ def serving(engine: Plain | None = None, *, ready: bool = True, **settings: Any)
     if ready:
         backend.ready(1.5)
     app = create_app(backend, used, instruments)
-    with _logged() as log, _listening(app) as port:
+    with logged() as log, _listening(app) as port:
         yield Core(app, backend, embedder, port, log)
         if isinstance(embedder, Gated):
             embedder.free()
 
 
 @contextmanager
-def _logged() -> Iterator[io.StringIO]:
+def logged() -> Iterator[io.StringIO]:
     stream, root = io.StringIO(), logging.getLogger()
     handler, level = logging.StreamHandler(stream), root.level
     handler.setFormatter(logs.JsonLines())

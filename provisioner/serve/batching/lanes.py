@@ -32,9 +32,10 @@ class Lanes:
     """One engine behind one lane (indexing), or behind one for queries and one for all else (inference).
 
     Engines compute several batches at once, so a query shares the cores with bulk and does not wait for it. Measured on
-    2 cores with ONNX Runtime, beside a client that embeds 32 texts of 256 tokens again and again: the median query took
-    1.2 to 2 times as long as alone. In one lane that takes queries first it took 9 times as long with bulk batches of
-    one text and 30 times with batches of 8, since it waits for the batch at work; in one lane for all, 35 to 90 times.
+    2 busy cores with ONNX Runtime, beside a client that embeds 32 texts of 256 tokens again and again: the median query
+    took 1.2 to 1.8 times as long as without it. In one lane that takes queries first it took 8 times as long with bulk
+    batches of one text, and 27 times or more with batches of 8, since it waits for the batch at work; in one lane for
+    all, 35 times or more.
 
     Args:
         limit: texts that wait, at most.

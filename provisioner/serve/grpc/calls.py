@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -28,6 +28,8 @@ from provisioner.serve.refusals import Broken, Invalid, NotReady, Refused, SlowB
 from provisioner.serve.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_HANDED_OVER_S = 0.05
 
 # Generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -67,7 +69,8 @@ class Calls(grpc.aio.ServerInterceptor):
         self._quiet.set()
 
     async def finished(self) -> None:
-        """Wait until no call is at work."""
+        """Wait until no call is at work, nor one that gRPC is just about to hand over."""
+        await asyncio.sleep(_HANDED_OVER_S)
         await self._quiet.wait()
 
     async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], handler_call_details: Any) -> Any:
@@ -117,12 +120,13 @@ class Calls(grpc.aio.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
     async def _answer(self, method: str, context: Context, handler: Handler, answer: Answer) -> Any:
+        self._count(context)
         asked = _asked(method, context)
         with ids.answering(asked):
             context.set_trailing_metadata((("x-request-id", asked.id),))
             refused: Refused | None = None
             try:
-                with self._counted(), self._traced(asked):
+                with self._traced(asked):
                     response, refused = await self._outcome(asked, context, handler, answer)
             finally:
                 note(asked, self._instruments, grpc=_code(asked, refused, context))
@@ -196,16 +200,16 @@ class Calls(grpc.aio.ServerInterceptor):
         except grpc.aio.InternalError:
             raise asyncio.CancelledError from None
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _count(self, context: Context) -> None:
+        """Until its answer is sent, which is after its method has returned."""
         self._calls += 1
         self._quiet.clear()
-        try:
-            yield
-        finally:
-            self._calls -= 1
-            if not self._calls:
-                self._quiet.set()
+        context.add_done_callback(self._uncount)
+
+    def _uncount(self, ctx: Context) -> None:
+        self._calls -= 1
+        if not self._calls:
+            self._quiet.set()
 
     def _traced(self, asked: Asked) -> AbstractContextManager[None]:
         if self._tracing is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from provisioner.errors import MissingExtra, UsageError
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from provisioner.serve.http.tracing import Tracing
     from provisioner.serve.instruments import Instruments
 
+# gRPC's core takes these from nowhere else. Its own lines on stderr are no JSON, and it cannot know that what is forked
+# beside it only starts another program.
+_CORE = {"GRPC_VERBOSITY": "NONE", "GRPC_ENABLE_FORK_SUPPORT": "0"}
 _STUBS = ("provisioner.serve.grpc.v1.serve_pb2", "provisioner.serve.grpc.v1.serve_pb2_grpc")
 
 
@@ -31,6 +35,8 @@ async def start(
 
     Raises MissingExtra, and UsageError where the address cannot be taken.
     """
+    for name, value in _CORE.items():
+        os.environ.setdefault(name, value)
     try:
         from provisioner.serve.grpc import running
     except ModuleNotFoundError as error:

@@ -89,17 +89,23 @@ def release(document: StatusDocument) -> Html:
         return tag("p", "The release is not checked yet.", class_="empty")
     facts = document.release
     headline, meaning = _EVIDENCE.get(facts.evidence, (facts.evidence, ""))
-    return join(tag("p", tag("strong", headline + "."), " ", meaning), table("Release", _release_rows(facts)))
+    both = join(table("How it was checked", _check_rows(facts)), table("What it holds", _content_rows(facts)))
+    return join(tag("p", tag("strong", headline + "."), " ", meaning), tag("div", both, class_="pair"))
 
 
-def _release_rows(facts: ReleaseFacts) -> list[tuple[str, str]]:
+def _check_rows(facts: ReleaseFacts) -> list[tuple[str, str]]:
     return [
         ("Release", code(facts.release)),
         ("Checked", join(moment(facts.checked_at), f", in {seconds(facts.check_seconds)}")),
         ("Evidence", code(facts.evidence)),
+        ("Published", moment(facts.created)),
+    ]
+
+
+def _content_rows(facts: ReleaseFacts) -> list[tuple[str, str]]:
+    return [
         ("Tree sha256", code(facts.tree)),
         ("Lock sha256", code(facts.lock)),
-        ("Published", moment(facts.created)),
         ("Files", f"{facts.files:,}"),
         ("Bytes", join(f"{facts.bytes:,}", tag("span", f" ({size(facts.bytes)})", class_="soft"))),
     ]

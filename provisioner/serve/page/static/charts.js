@@ -53,7 +53,7 @@ function grid(width, high, minutes, y, x, now) {
 function chart(route, { now, window_seconds: span, step_seconds: step }, width) {
   const high = roof(Math.max(...route.points.map((one) => one.p99_ms)));
   const most = Math.max(...route.points.map((one) => one.requests));
-  const x = (at) => width - EDGE.right - ((now - at) / span) * (width - EDGE.left - EDGE.right);
+  const x = (at) => width - EDGE.right - (Math.max(0, now - at) / span) * (width - EDGE.left - EDGE.right);
   const y = (ms) => HEIGHT - EDGE.bottom - (ms / high) * (HEIGHT - EDGE.top - EDGE.bottom);
   const bar = Math.max(1, (step / span) * (width - EDGE.left - EDGE.right) - 1);
   const together = pieces(route.points, step);
@@ -61,14 +61,17 @@ function chart(route, { now, window_seconds: span, step_seconds: step }, width) 
     const height = Math.max(1, (one.requests / most) * LOAD);
     return svg("rect", { class: "load", x: x(one.at) - bar, y: HEIGHT - EDGE.bottom + 5 + LOAD - height, width: bar, height });
   });
-  const label = `Latency of ${route.route}: ${sentence(route)}`;
+  const label = `Latency of ${route.route}: ${sentence(route, now)}`;
   return svg("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label },
     ...grid(width, high, Math.round(span / 60), y, x, now), ...loads,
     ...lines("tail", together, x, y, "p99_ms"), ...lines("median", together, x, y, "p50_ms"));
 }
 
-function sentence(route) {
-  const last = route.points.at(-1);
+// The newest stretch that is over; one that goes on has too few requests for a p99.
+const newest = (route, now) => route.points.findLast((one) => one.at <= now) ?? route.points.at(-1);
+
+function sentence(route, now) {
+  const last = newest(route, now);
   const most = Math.max(...route.points.map((one) => one.p99_ms));
   return `median ${milliseconds(last.p50_ms)}, 99 of 100 within ${milliseconds(last.p99_ms)} at ${clock(last.at)}; at most ${milliseconds(most)} before.`;
 }
@@ -84,7 +87,7 @@ function numbers(route, open) {
 }
 
 function figure(route, latencies, width, open) {
-  const last = route.points.at(-1);
+  const last = newest(route, latencies.now);
   const total = route.points.reduce((sum, one) => sum + one.requests, 0);
   return el("figure", {},
     el("figcaption", {},
