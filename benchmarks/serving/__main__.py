@@ -133,8 +133,6 @@ def infinity(interpreter: str, folder: Path, port: int, threads: int) -> Iterato
 
 def folders(root: Path) -> tuple[Path, Path]:
     """The fp32 model as a folder, and a release of it. The export needs torch (make test-torch installs it)."""
-    from tests.torch.support import fp32_embedder  # the export needs torch
-
     from tests.support.serve_models import shared
     from tests.support.serve_models_fp32 import fp32_embedder
     from tests.support.served import release
