@@ -11,7 +11,7 @@ help:
 	@echo "make demo         provision, verify and embed with a real model"
 	@echo "make check        ruff, mypy, import-linter, module length"
 	@echo "make test         all tests but those of the next two lines"
-	@echo "make test-packages  Debian packages for the tests on real NFS, SMB and FUSE mounts (root)"
+	@echo "make test-packages  Debian packages for the tests on real NFS, SMB and FUSE mounts and in a browser (root)"
 	@echo "make test-torch   load real weights with torch and sentence-transformers (installs torch)"
 	@echo "make test-ray     the model server on a real Ray Serve (installs Ray)"
 	@echo "make test-online  against the real Hub"
@@ -63,9 +63,9 @@ format: $(VENV)/.dev
 test: $(VENV)/.dev $(VENV)/tools/.ready
 	$(PYTEST) -n $(WORKERS) -m "not torch and not ray and not online and not image"
 
-# Real NFS and SMB servers, loop file systems and FUSE, for tests that skip without them (root, Debian).
+# Real NFS and SMB servers, loop file systems, FUSE and a browser, for tests that skip without them (root, Debian).
 PACKAGES = user-mode-linux kmod iproute2 nfs-common nfs-kernel-server rpcbind cifs-utils samba samba-common-bin \
-  exfat-fuse exfatprogs e2fsprogs fuse3
+  exfat-fuse exfatprogs e2fsprogs fuse3 chromium
 
 test-packages:
 	dpkg-query -W $(PACKAGES) >/dev/null 2>&1 || (apt-get update -q && \

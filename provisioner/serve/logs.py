@@ -34,6 +34,8 @@ def configure(*, json: bool, level: int = logging.INFO, stream: TextIO | None = 
     root.addHandler(handler)
     root.setLevel(level)
     logging.captureWarnings(True)
+    # What no line has is not looked up: https://docs.python.org/3/howto/logging.html#optimization
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -90,10 +90,9 @@ class Server:
             loop.call_soon_threadsafe(self._loaded)
 
     def _loaded(self) -> None:
-        status = self._backend.status()
         if self._grpc:
             self._grpc.set_ready(True)
-        log.info("ready", extra=fields(event="ready", role=status.role, seconds=round(_age(), 3)))
+        log.info("ready", extra=fields(event="ready", role=self._settings.role, seconds=round(_age(), 3)))
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error
@@ -103,7 +102,10 @@ class Server:
     def _signalled(self) -> None:
         """The first signal drains, a second one ends what is still at work."""
         self._signals += 1
-        self._http.force_exit = self._signals > 1
+        if self._signals > 1:
+            self._http.force_exit = True
+            if self._grpc:
+                self._hurry = asyncio.ensure_future(self._grpc.stop(0))  # kept, or the loop forgets it
         self._ending.set()
 
     async def _drain(self) -> None:

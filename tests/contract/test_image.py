@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.support import pods
 from tests.support.containers import Engine, build, cannot_build, engine, sources
 from tests.support.deployment import Deployment
 from tests.support.faults import FaultyHub
+from tests.support.faults_process import provision
 from tests.support.hub_fixture import publish
 from tests.support.locks import small
 from tests.support.pod_volumes import Object
@@ -304,6 +306,45 @@ def test_the_ray_image_has_what_a_pod_of_ray_runs(podman: Engine, ray: str) -> N
     script = "import ray; from provisioner.serve.ray import app; print(ray.__version__, callable(app))"
     said = inside(podman, ray, f"RAY_USAGE_STATS_ENABLED=0 python -c {shlex.quote(script)}")
     assert said == f"{locked('ray')['ray']} True\n"
+
+
+def test_ray_runs_what_the_ray_service_says(podman: Engine, ray: str, open_folder: Path) -> None:
+    """One container as a cluster: Ray as KubeRay starts it, the emitted variables, and the emitted serveConfigV2."""
+    release = int8_release(open_folder / "store")
+    shutil.copy(release / "models.lock", open_folder)
+    given = ("--server", "provision", "--set", "ray.worker.cpu=2", "--set", "targets.pvc.kind=storage-class")
+    done = provision("emit", "server", "ray", *given, cwd=open_folder)
+    assert done.code == 0, done.err
+    (spec,) = (one["spec"] for one in yaml.safe_load_all(done.out) if one["kind"] == "RayService")
+    (worker,) = spec["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    variables = [f"--env={one['name']}={one['value']}" for one in worker["env"]]
+    name, tmpfs = f"provisioner-test-ray-{os.getpid()}", ("--tmpfs=/tmp:mode=1777", "--tmpfs=/scratch:mode=1777")
+    options = ("--user=10001:0", "--detach", f"--name={name}", f"--volume={release}:/models:ro", *tmpfs, *variables)
+    start = "ray start --head --block --dashboard-host=0.0.0.0 --num-cpus=3"
+    done = podman.run(ray, "-c", start, options=(*options, "--entrypoint=/bin/bash"))
+    assert done.returncode == 0, done.stderr
+
+    def ask(port: int, path: str, body: object = None) -> Any:
+        script = ASK.replace("9000", str(port))
+        return podman.podman("exec", name, "python", "-c", script, path, "" if body is None else json.dumps(body))
+
+    def await_answer(probe: dict[str, Any]) -> None:
+        until = time.monotonic() + 300
+        while (answer := ask(probe["httpGet"]["port"], probe["httpGet"]["path"])).returncode:
+            assert time.monotonic() < until, answer.stderr + podman.podman("exec", name, "serve", "status").stdout
+            time.sleep(1)
+
+    try:
+        await_answer(worker["livenessProbe"])
+        config = shlex.quote(spec["serveConfigV2"])
+        deploy = f"echo {config} >/scratch/serve.yaml && serve deploy /scratch/serve.yaml"
+        done = podman.podman("exec", name, "bash", "-c", deploy)
+        assert done.returncode == 0, done.stderr
+        await_answer(worker["readinessProbe"])
+        ranked = ask(8000, "/rerank", {"query": "pets", "documents": ["a tax return", "a dog and a cat"]})
+        assert ranked.returncode == 0, ranked.stderr
+    finally:
+        podman.podman("rm", "--force", name)
 
 
 def test_the_same_sources_make_the_same_files(podman: Engine, mirror: str, context: Path) -> None:

@@ -200,7 +200,7 @@ class Calls(grpc.aio.ServerInterceptor):
         except grpc.aio.InternalError:
             raise asyncio.CancelledError from None
 
-    def _count(self, context: Context) -> None:
+    def _count(self, context: Any) -> None:
         """Until its answer is sent, which is after its method has returned."""
         self._calls += 1
         self._quiet.clear()

@@ -14,6 +14,7 @@ from provisioner.serve.settings import Limits
 
 _BODILESS = ("GET", "HEAD", "OPTIONS")
 _LINGER = 1.0  # seconds
+_SPARE = 2**16  # bytes
 
 
 class Body:
@@ -39,7 +40,7 @@ class Body:
     def _check(self, asked: Asked) -> None:
         encoding = asked.headers.get(b"content-encoding", b"identity").strip().lower()
         if encoding not in (b"identity", b""):
-            asked.linger = self._limits.body
+            asked.linger = self._limits.body + _SPARE
             raise Unsupported("Compressed bodies are not read here; send it with no Content-Encoding.")
         length = asked.headers.get(b"content-length", b"0")
         # The HTTP parser lets only digits through, but another ASGI server may not.
@@ -49,7 +50,7 @@ class Body:
             raise self._too_large(asked)
 
     def _too_large(self, asked: Asked) -> TooLarge:
-        asked.linger = self._limits.body
+        asked.linger = self._limits.body + _SPARE
         return TooLarge(f"The body is larger than the {self._limits.body} bytes that are read.")
 
     async def _read_and_pass(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +68,7 @@ class Body:
             if asked.gone:
                 return
             if body is None:
-                asked.linger = self._limits.body
+                asked.linger = self._limits.body + _SPARE
                 raise SlowBody(f"The body did not arrive within {self._limits.body_seconds:g} seconds.") from error
             raise TimedOut(f"The answer was not ready within {self._limits.seconds:g} seconds.") from error
 

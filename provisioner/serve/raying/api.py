@@ -39,7 +39,9 @@ def asgi(names: Mapping[str, str], given: Mapping[str, str]) -> Any:
     watch = Watch(serve.get_replica_context().app_name, names, handles, settings.role)
     watch.start()
     backend = RayBackend(handles, settings.role, settings.limits.seconds, watch)
-    return Unprefixed(create_app(backend, settings, Instruments()))
+    app = create_app(backend, settings, Instruments())
+    app.add_middleware(Unprefixed)  # around all others
+    return app
 
 
 class Unprefixed:
