@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from provisioner.render.output import Output
     from provisioner.serve.settings import Settings
 
+_EXTRA = ("fastapi", "httptools", "numpy", "prometheus_client", "pydantic", "starlette", "uvicorn", "uvloop")
+
 # Option -> the variable it stands for; what a pod sets and what a person types are one setting.
 _VARIABLES = {
     "at": "PROVISION_SERVE_AT",
@@ -30,7 +32,7 @@ _VARIABLES = {
 @click.command("serve", short_help="Serve a release: embed and rerank over HTTP.")
 @click.option("--at", metavar="DIR", help="The mounted release, or a mounted store.  [default: /models]")
 @click.option("--lock", metavar="FILE", help="Refuse any other release than that of this lock.")
-@click.option("--host", metavar="ADDRESS", help="The address to listen on.  [default: 0.0.0.0]")
+@click.option("--host", metavar="ADDRESS", help="The address to listen on.  [default: every one]")
 @click.option("--port", metavar="PORT", help="Of HTTP; 0 takes a free one.  [default: 9000]")
 @click.option("--grpc-port", metavar="PORT", help="Of gRPC; without it there is none.")
 @click.option(
@@ -65,14 +67,18 @@ def command(check: bool, output: Output, **given: str | bool | None) -> None:
     import os
 
     from provisioner.errors import MissingExtra
+    from provisioner.serve import offline
     from provisioner.serve.settings import parse
 
     chosen = {_VARIABLES[name]: str(value) for name, value in given.items() if value is not None}
     settings = parse(dict(os.environ) | chosen)
+    offline.bound(os.environ, settings)
     try:
         from provisioner.serve import server
-    except ImportError:
-        raise MissingExtra("The model server", "serve") from None
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _EXTRA:
+            raise MissingExtra("The model server", "serve") from None
+        raise
     if check:
         _check(settings, output)
     else:

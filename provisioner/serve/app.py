@@ -1,6 +1,6 @@
-"""`uvicorn provisioner.serve.app:app`: the same server where uvicorn is started by somebody else.
+"""`uvicorn provisioner.serve.app:app`: the same HTTP server where uvicorn is started by somebody else.
 
-uvicorn then listens, and stops at SIGTERM at once: `provision serve` drains.
+uvicorn then listens where it is told to and stops at SIGTERM at once: `provision serve` drains, and has gRPC.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
-from provisioner.errors import ProvisionError
+from provisioner.errors import ProvisionError, UsageError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -49,13 +49,18 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     def _start(self) -> None:
+        from provisioner.serve import offline
+        from provisioner.serve.settings import parse
+
+        settings = parse(os.environ)
+        if settings.grpc_port is not None:
+            raise UsageError("GRPC_PORT is set, and only `provision serve` has gRPC.", hint="Start that, or unset it.")
+        offline.bound(os.environ, settings)
         from provisioner.serve import logs
         from provisioner.serve.http.app import create_app
         from provisioner.serve.instruments import Instruments
         from provisioner.serve.local import LocalBackend
-        from provisioner.serve.settings import parse
 
-        settings = parse(os.environ)
         logs.configure(json=settings.json_log)
         instruments = Instruments()
         self._backend = LocalBackend(settings.role, settings.limits, settings.wait, instruments)
@@ -64,18 +69,21 @@ class Application:
 
 
 def _load(settings: Settings, backend: LocalBackend) -> None:
-    from provisioner.serve import start
+    from provisioner.serve import logs, start
 
     try:
         start.load(settings, backend)
     except ProvisionError as error:
-        _end(error)
+        _end(_sentence(error), error.exit_code)
+    except BaseException as error:  # whatever it is: a server that never gets ready helps nobody
+        _end("\n".join(logs.trace(error)), 1)
+    start.say_ready(settings)
 
 
-def _end(error: ProvisionError) -> NoReturn:
+def _end(text: str, code: int) -> NoReturn:
     """Nothing was answered yet, and the server around knows no other way to end with an exit code of ours."""
-    print(_sentence(error), file=sys.stderr, flush=True)
-    os._exit(error.exit_code)
+    print(text, file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 def _sentence(error: ProvisionError) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from provisioner.errors import InvalidInput, VerificationFailed
+from provisioner.errors import InvalidInput, ProvisionError, VerificationFailed
 from provisioner.layout import ROOTS
 from provisioner.model import Layout, Lock, Model
 from provisioner.serve.recipe import task as task_of
@@ -21,13 +21,14 @@ class Candidate:
     Attributes:
         folder: where its files are.
         files: their paths in it, as they are locked.
-        task: `embed` or `rerank`.
+        task: `embed` or `rerank`; "" where its own files do not say, and `wrong` is why.
     """
 
     model: Model
     folder: str
     files: tuple[str, ...]
     task: str
+    wrong: ProvisionError | None = None
 
 
 def candidates(lock: Lock, folder: str) -> tuple[Candidate, ...]:
@@ -39,8 +40,13 @@ def _candidates(lock: Lock, folder: str) -> Iterator[Candidate]:
     for model in lock.models:
         place = os.path.join(folder, _place(model))
         files = tuple(str(file.path) for file in model.files)
-        if (task := task_of(place, files)) is not None:
-            yield Candidate(model, place, files, task)
+        try:
+            task = task_of(place, files)
+        except ProvisionError as error:  # matters only if this is the model that is meant
+            yield Candidate(model, place, files, "", error)
+        else:
+            if task is not None:
+                yield Candidate(model, place, files, task)
 
 
 def _place(model: Model) -> str:
@@ -54,8 +60,12 @@ def _place(model: Model) -> str:
 def choose(found: tuple[Candidate, ...], task: str, name: str | None, variable: str) -> Candidate | None:
     """The model for a task: the one of that name, else the only one; None where the release has none and none is named.
 
-    Raises VerificationFailed when the named one is not there, InvalidInput when there are several and none is named.
+    Raises VerificationFailed when the named one is not there, InvalidInput when there are several and none is named,
+    and what is wrong with a model that may be meant.
     """
+    for one in found:
+        if one.wrong is not None and (name is None or name.lower() in names(one.model)):
+            raise one.wrong
     fitting = [one for one in found if one.task == task]
     listed = ", ".join(one.model.repo for one in fitting) or "none"
     if name is None:

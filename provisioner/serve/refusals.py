@@ -93,6 +93,18 @@ class SlowBody(TimedOut):
     status = 408
 
 
+class SlowHead(TimedOut):
+    """The head of a request did not arrive in time."""
+
+    status = 408
+
+
+class LongHead(TooLarge):
+    """A head over its limit."""
+
+    status = 431
+
+
 class NoSuchPath(Refused):
     """Nothing is at this address."""
 

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import logging
 import math
-import os
 import signal
 import socket
 import threading
@@ -21,15 +20,14 @@ import uvloop
 from provisioner import __version__
 from provisioner.errors import ProvisionError, UsageError
 from provisioner.serve import logs, start
-from provisioner.serve.http.app import create_app
+from provisioner.serve.http.app import Application, create_app
+from provisioner.serve.http.protocol import bounded
 from provisioner.serve.instruments import Instruments
 from provisioner.serve.local import LocalBackend
 from provisioner.serve.logs import fields
-from provisioner.serve.settings import Settings
+from provisioner.serve.settings import EVERYWHERE, Settings
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from provisioner.serve.grpc.running import Running
 
 log = logging.getLogger(__name__)
@@ -72,6 +70,7 @@ class Server:
             loop.add_signal_handler(number, self._signalled)
         await self._start_grpc()
         serving = asyncio.create_task(self._http.serve(sockets=[listener]))
+        serving.add_done_callback(lambda _: self._ending.set())  # if it ends by itself, everything does
         threading.Thread(target=self._load, args=(loop,), name="start", daemon=True).start()
         await self._ending.wait()
         if self.failure is None:
@@ -90,9 +89,9 @@ class Server:
             loop.call_soon_threadsafe(self._loaded)
 
     def _loaded(self) -> None:
-        if self._grpc:
+        if self._grpc and not self._ending.is_set():
             self._grpc.set_ready(True)
-        log.info("ready", extra=fields(event="ready", role=self._settings.role, seconds=round(_age(), 3)))
+        start.say_ready(self._settings)
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error
@@ -149,10 +148,10 @@ def serve(settings: Settings) -> None:
     log.info("ended", extra=fields(event="ended"))
 
 
-def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def _config(app: Application, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=bounded(settings.limits.body_seconds, app.instruments),
         lifespan="off",
         ws="none",
         access_log=False,
@@ -164,9 +163,11 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == EVERYWHERE and socket.has_dualstack_ipv6()
+    place = "0.0.0.0" if host == EVERYWHERE and not both else host
+    family = socket.AF_INET6 if ":" in place else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((place, port), family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"{host}:{port} is in use.", hint="Choose another --port.") from None
@@ -178,10 +179,3 @@ def _listen(host: str, port: int) -> socket.socket:
 def _url(host: str, listener: socket.socket) -> str:
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{listener.getsockname()[1]}"
-
-
-def _age() -> float:
-    """Seconds since this process was made, the start of Python and all imports included."""
-    with open("/proc/self/stat", "rb") as stat, open("/proc/uptime", "rb") as uptime:
-        ticks = int(stat.read().rpartition(b")")[2].split()[19])
-        return float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")

@@ -11,10 +11,16 @@ from provisioner.errors import InvalidDocument, Problem
 from provisioner.report import Evidence
 
 DEFAULT_AT = "/models"
+EVERYWHERE = "::"  # IPv4 too, and that alone where the kernel has no IPv6
+EMBED, RERANK = "embed", "rerank"
 
 _T = TypeVar("_T")
 _EVIDENCE = {"recorded": Evidence.RECORDED, "full": Evidence.REHASHED}
 _LOGS = {"json": True, "text": False}
+_TASKS: dict[bool, dict[str, tuple[str, ...]]] = {  # of the indexing server, which never reranks, or not
+    True: {EMBED: (EMBED,)},
+    False: {"embed,rerank": (EMBED, RERANK), EMBED: (EMBED,), RERANK: (RERANK,)},
+}
 
 
 class Role(StrEnum):
@@ -88,6 +94,7 @@ class Settings:
         lock: a lock that the release has to be of; None takes the release's own.
         evidence: how the release is checked at the start: recorded or rehashed.
         port: of HTTP; 0 takes a free one.
+        tasks: the models to load, as far as the release has them; the indexing server never reranks.
         grpc_port: None has no gRPC.
         wait: seconds a query waits for others to share its batch while the model is busy.
         api_key: bearer token; None lets everybody in.
@@ -98,10 +105,11 @@ class Settings:
     at: str = DEFAULT_AT
     lock: str | None = None
     evidence: Evidence = Evidence.RECORDED
-    host: str = "0.0.0.0"
+    host: str = EVERYWHERE
     port: int = 9000
     grpc_port: int | None = None
     role: Role = Role.INFERENCE
+    tasks: tuple[str, ...] = (EMBED, RERANK)
     engine: EngineName = EngineName.AUTO
     embedder: ModelSettings = field(default_factory=ModelSettings)
     reranker: ModelSettings = field(default_factory=ModelSettings)
@@ -184,6 +192,7 @@ def parse(variables: Mapping[str, str]) -> Settings:
         port=read.count("MODEL_SERVER_PORT", plain.port, 0, 65535),
         grpc_port=read.whole("GRPC_PORT", None, 0, 65535),
         role=Role.INDEXING if indexing else Role.INFERENCE,
+        tasks=read.choice("TASKS", _TASKS[indexing], "embed" if indexing else "embed,rerank"),
         engine=read.choice("ENGINE", {name.value: name for name in EngineName}, EngineName.AUTO),
         embedder=_model(read, "EMBEDDER"),
         reranker=_model(read, "RERANKER"),

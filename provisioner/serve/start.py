@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,14 +18,12 @@ from provisioner.serve import catalog, cpus, offline, release
 from provisioner.serve.backend import Served, Status
 from provisioner.serve.local import LocalBackend, warm
 from provisioner.serve.logs import fields
-from provisioner.serve.settings import ModelSettings, Role, Settings
+from provisioner.serve.settings import EMBED, RERANK, ModelSettings, Settings
 
 if TYPE_CHECKING:
     from provisioner.serve.engines.interface import Engine
 
 log = logging.getLogger(__name__)
-
-EMBED, RERANK = "embed", "rerank"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Plan:
 
 
 def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
-    """Check the release and choose its models. Nothing is loaded.
+    """Check the release, set the offline environment of this process, and choose its models. Nothing is loaded.
 
     Raises NotFound, VerificationFailed, InvalidInput.
     """
@@ -54,17 +54,14 @@ def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
     )
     if not mounted.read_only:
         log.warning("the release is mounted writable: mount it read-only", extra=fields(event="writable"))
-    chosen = tuple(_chosen(mounted, settings, tasks or _tasks(settings.role)))
+    offline.prepare(os.environ, mounted.lock, mounted.folder)  # before the first library, fastembed's names included
+    chosen = tuple(_chosen(mounted, settings, tasks or settings.tasks))
     if not chosen:
         raise VerificationFailed(
             f"Release {mounted.checked.release} has no model that this server could serve.",
             hint="Lock one with its ONNX file, tokenizer.json and modules.json.",
         )
     return Plan(mounted, chosen)
-
-
-def _tasks(role: Role) -> tuple[str, ...]:
-    return (EMBED,) if role is Role.INDEXING else (EMBED, RERANK)
 
 
 def _chosen(
@@ -78,12 +75,6 @@ def _chosen(
                 yield one, model
 
 
-def prepare(chosen: Plan) -> None:
-    """Set the offline environment of this process. Before the first library is imported."""
-    counts = [model.threads or cpus.threads() for _, model in chosen.chosen]
-    offline.prepare(os.environ, chosen.mounted.lock, chosen.mounted.folder, max(counts))
-
-
 def load(settings: Settings, backend: LocalBackend, tasks: tuple[str, ...] | None = None) -> None:
     """Do all of it; afterwards the backend answers. In a thread of its own: this takes as long as the models are large.
 
@@ -92,14 +83,28 @@ def load(settings: Settings, backend: LocalBackend, tasks: tuple[str, ...] | Non
     began = time.monotonic()
     todo = plan(settings, tasks)
     backend.checked(todo.mounted.checked)
-    prepare(todo)
     try:
         for candidate, model in todo.chosen:
             _add(backend, candidate, model, settings)
     except Exception:
         _blame(settings)
         raise
+    _give_back()
     backend.ready(time.monotonic() - began)
+
+
+def _give_back() -> None:
+    """Hand memory of the load back, a third of what a small model's process holds; only glibc keeps it so."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def say_ready(settings: Settings) -> None:
+    """Log that requests are answered, and the seconds from the start of Python until then, imports included."""
+    with open("/proc/self/stat", "rb") as stat, open("/proc/uptime", "rb") as uptime:
+        ticks = int(stat.read().rpartition(b")")[2].split()[19])
+        seconds = float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    log.info("ready", extra=fields(event="ready", role=settings.role, seconds=round(seconds, 3)))
 
 
 def _blame(settings: Settings) -> None:

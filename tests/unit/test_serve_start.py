@@ -38,7 +38,11 @@ def test_the_variables_of_the_deployments_are_understood() -> None:
         3,
         32,
     )
-    assert (settings.engine, settings.api_key, settings.reranker.graph) == (EngineName.OPENVINO, None, "onnx/model.onnx")
+    assert (settings.engine, settings.api_key, settings.reranker.graph) == (
+        EngineName.OPENVINO,
+        None,
+        "onnx/model.onnx",
+    )
 
 
 def test_every_variable_that_is_wrong_is_named_at_once() -> None:
@@ -74,7 +78,13 @@ def cgroup(root: Path, line: str, **files: str) -> Path:
 
 @pytest.mark.parametrize(
     ("quota", "expected"),
-    [("400000 100000", 4), ("150000 100000", 1), ("50000 100000", 1), ("max 100000", UNLIMITED), ("rubbish", UNLIMITED)],
+    [
+        ("400000 100000", 4),
+        ("150000 100000", 1),
+        ("50000 100000", 1),
+        ("max 100000", UNLIMITED),
+        ("rubbish", UNLIMITED),
+    ],
 )
 def test_threads_follow_the_limit_of_the_container(many_cpus: None, tmp_path: Path, quota: str, expected: int) -> None:
     place = tmp_path / "sys/fs/cgroup"
@@ -124,3 +134,10 @@ def test_the_page_lists_every_variable() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "serve.md").read_text()
     assert len(read) > 25
     assert [name for name in read if f"`{name}`" not in page] == []
+
+
+def test_the_indexing_server_never_loads_a_reranker() -> None:
+    assert parse({"INDEXING_ONLY": "True"}).tasks == ("embed",)
+    assert parse({"TASKS": "rerank"}).tasks == ("rerank",)
+    with pytest.raises(InvalidDocument, match="TASKS"):
+        parse({"INDEXING_ONLY": "True", "TASKS": "rerank"})

@@ -26,7 +26,7 @@ from provisioner.emit.kubernetes.names import (
 )
 from provisioner.emit.kubernetes.resources import Resources as Resources
 from provisioner.emit.kubernetes.resources import above_limits
-from provisioner.emit.kubernetes.servers.serving import ServeSettings
+from provisioner.emit.kubernetes.servers.serve_settings import ServeSettings
 from provisioner.emit.kubernetes.servers.settings import (
     ComposeSettings,
     KserveSettings,

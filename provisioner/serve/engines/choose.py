@@ -84,7 +84,7 @@ def _auto(wanted: _Wanted, recipe: Recipe, path: str) -> Engine:
     if not note and find_spec("openvino") is not None:
         from provisioner.serve.engines import openvino
 
-        if openvino.has_bf16():
+        if openvino.cpu_has_bf16() and openvino.has_bf16():
             return _faster(wanted, recipe, path, plain)
     return dataclasses.replace(plain, about=dataclasses.replace(plain.about, note=note))
 

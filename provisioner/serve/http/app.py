@@ -33,11 +33,13 @@ class Application(FastAPI):
 
     Attributes:
         gate: what is at work; `gate.drain()` once the server is to end.
+        instruments: what is measured.
         public: what may be looked at without the token.
         tracing: None where there is none. Its `close` exports what is left; the end of the process does so too.
     """
 
     gate: Gate
+    instruments: Instruments
     public: Paths
     tracing: Tracing | None
 
@@ -52,6 +54,7 @@ def create_app(backend: Backend, settings: Settings, instruments: Instruments) -
     """The application in front of a backend, which need not be ready yet. Starts nothing; once for each Instruments."""
     app = _empty()
     app.gate, app.tracing = Gate(settings.limits), tracing.configured(os.environ)
+    app.instruments = instruments
     counted = Counted(backend, instruments, app.tracing)
     working = apis.routers(counted, settings)
     opened = (
@@ -66,7 +69,7 @@ def create_app(backend: Backend, settings: Settings, instruments: Instruments) -
     failures.register(app)
     _surround(app, backend, settings, instruments, Paths((*_templates(working), *_templates(opened), *_OPEN)))
     instruments.at_work(lambda: app.gate.at_work)
-    instruments.describe(backend.status)
+    instruments.describe(backend.status, lambda: app.gate.draining)
     return app
 
 

@@ -13,9 +13,9 @@ from provisioner.serve import start
 from provisioner.serve.raying import api, scaling
 from provisioner.serve.raying.replica import Replica
 from provisioner.serve.raying.variables import AT, merged
-from provisioner.serve.settings import parse
+from provisioner.serve.settings import EMBED, RERANK, parse
 
-NAMES = {start.EMBED: "Embedder", start.RERANK: "Reranker"}
+NAMES = {EMBED: "Embedder", RERANK: "Reranker"}
 
 
 def build(arguments: Mapping[str, Any]) -> serve.Application:
@@ -30,7 +30,7 @@ def build(arguments: Mapping[str, Any]) -> serve.Application:
     # Each replica checks as VERIFY says; here it is only read what there is.
     plan = start.plan(replace(settings, evidence=Evidence.RECORDED))
     given = {name: str(value) for name, value in arguments.items()} | {AT: plan.mounted.folder}
-    by_task = {start.EMBED: sizes.embedder, start.RERANK: sizes.reranker}
+    by_task = {EMBED: sizes.embedder, RERANK: sizes.reranker}
     models = {
         NAMES[candidate.task]: serve.deployment(
             Replica, **scaling.options(NAMES[candidate.task], by_task[candidate.task], settings)

@@ -17,7 +17,7 @@ from provisioner.serve.raying.metrics import RayWatch
 from provisioner.serve.raying.scaling import CHECK_PERIOD_S
 from provisioner.serve.raying.variables import merged
 from provisioner.serve.refusals import Busy, Refused
-from provisioner.serve.settings import ModelSettings, Settings, parse
+from provisioner.serve.settings import EMBED, ModelSettings, Settings, parse
 
 _PROBE = "a query"
 
@@ -79,7 +79,7 @@ class Replica:
         """
         if time.monotonic() - self._watch.last < CHECK_PERIOD_S:
             return
-        if self._task == start.EMBED:
+        if self._task == EMBED:
             refused: object = await self.embed(EmbedAsk((_PROBE,)))
         else:
             refused = await self.rerank(RerankAsk(_PROBE, (_PROBE,)))

@@ -9,8 +9,6 @@ from threading import Thread
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 
 from provisioner import __version__
 from provisioner.serve.backend import Status
@@ -54,7 +52,7 @@ class Watch:
         while True:
             try:
                 self.look()
-            except (RayError, RayServeException, TimeoutError) as error:
+            except Exception as error:  # of whatever kind: without this thread readiness would stay what it was
                 _log.warning("Serve's controller did not answer: %s", type(error).__name__)
                 self.status = self._status("Serve's controller does not answer.")
             time.sleep(LATER_S if self.status.ready else SOON_S)

@@ -84,7 +84,7 @@ def pipeline(documents: Documents, steps: tuple[Module, ...]) -> Pipeline:
         other.append("a transformer in a folder of its own")
     for step in rest:
         if step.kind == "Pooling" and not pooling and not normalize:
-            pooling = modes(documents.section(step.config))
+            pooling = modes(_pooling(documents, step))
         elif step.kind == "Normalize" and pooling and not _odd_normalize(documents, step):
             normalize = True
         elif step.kind != "Dropout":  # of training only
@@ -92,6 +92,16 @@ def pipeline(documents: Documents, steps: tuple[Module, ...]) -> Pipeline:
     if not pooling and not other:
         other.append("no module Pooling")
     return Pipeline(pooling, normalize, tuple(other))
+
+
+def _pooling(documents: Documents, step: Module) -> Section:
+    """What the module says. Without a word of it any mode would be a guess. Raises InvalidInput."""
+    if step.config not in documents:
+        raise InvalidInput(
+            f"modules.json names a module Pooling, and its {step.config} is not locked.",
+            hint="Lock the model again with that file: provision lock update, or a wider --include.",
+        )
+    return documents.section(step.config)
 
 
 def modes(config: Section) -> tuple[Mode, ...]:

@@ -10,7 +10,7 @@ from provisioner.emit.kubernetes.names import Quantity
 from provisioner.emit.kubernetes.quantities import bytes_of
 from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers import onyx as servers
-from provisioner.emit.kubernetes.servers import ours, parts
+from provisioner.emit.kubernetes.servers import our_server, parts
 from provisioner.emit.kubernetes.servers.settings import Member
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.mounts.service import bind, tmpfs
@@ -26,7 +26,7 @@ def document(settings: Settings, facts: Facts) -> dict[str, Any]:
 
     Raises InvalidInput when the lock has nothing for them, UsageError for Secrets of Kubernetes.
     """
-    settings = ours.in_place(settings, "onyx")
+    settings = our_server.in_place(settings, "onyx")
     onyx, compose = settings.onyx, settings.compose
     servers.check(settings, facts)
     if onyx.secrets:
@@ -83,10 +83,10 @@ def _published(address: str, host: int, container: int) -> dict[str, Any]:
 
 def _lifetime(settings: Settings, facts: Facts) -> dict[str, Any]:
     onyx = settings.onyx
-    if not ours.is_ours(onyx):
+    if not our_server.is_ours(onyx):
         return {"healthcheck": _health(onyx.health, onyx.port, 30, 120)}
-    health = _health(ours.READY, onyx.port, 10, ours.startup(settings, facts))
-    return {"healthcheck": health, "stop_grace_period": f"{ours.grace(settings)}s"}
+    health = _health(our_server.READY, onyx.port, 10, our_server.startup(settings, facts))
+    return {"healthcheck": health, "stop_grace_period": f"{our_server.grace(settings)}s"}
 
 
 def _health(path: str, port: int, interval: int, start: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.mount import Mount, mount
 from provisioner.emit.kubernetes.objects import SCRATCH_PATH, Object, metadata, resources, selector
-from provisioner.emit.kubernetes.servers import ours, parts
+from provisioner.emit.kubernetes.servers import contradictions, our_server, parts
 from provisioner.emit.kubernetes.servers.settings import Inference, Member, OnyxSettings
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target
@@ -25,7 +25,7 @@ def objects(settings: Settings, target: Target, facts: Facts, *, wait: int | Non
 
     Raises InvalidInput when the lock has nothing for them, or the target too few claims.
     """
-    settings = ours.in_place(settings, "onyx")
+    settings = our_server.in_place(settings, "onyx")
     onyx = settings.onyx
     check(settings, facts)
     claims = parts.claims(target, 2)
@@ -43,7 +43,7 @@ def objects(settings: Settings, target: Target, facts: Facts, *, wait: int | Non
 def check(settings: Settings, facts: Facts) -> None:
     """Raises InvalidInput for a lock without their models, and for settings that cannot be."""
     onyx = settings.onyx
-    if not ours.is_ours(onyx):  # which finds models in any layout
+    if not our_server.is_ours(onyx):  # which finds models in any layout
         parts.require_layout(facts, LAYOUTS, "onyx")
     parts.required_image(onyx, "onyx")
     taken = (str(settings.mount_path), SCRATCH_PATH)
@@ -64,25 +64,31 @@ def hosts(onyx: OnyxSettings, inference: str, indexing: str) -> dict[str, str]:
 
 
 def own_environment(settings: Settings, facts: Facts, member: Member) -> dict[str, str]:
-    """What makes one image the one server or the other."""
+    """What makes one image the one server or the other.
+
+    Raises InvalidDocument where the settings' own variables contradict that, and as `our_server.environment` does.
+    """
     onyx = settings.onyx
     role = {} if isinstance(member, Inference) else {"INDEXING_ONLY": "True"}
-    if not ours.is_ours(onyx):
+    if not our_server.is_ours(onyx):
         return role | {"MODEL_SERVER_PORT": str(onyx.port)}
-    roles = (ours.EMBEDDER,) if role else (ours.EMBEDDER, ours.RERANKER)  # indexing refuses to rerank
-    return role | ours.environment(settings, facts, str(settings.mount_path), onyx.port, member.resources, roles)
+    roles = (our_server.EMBEDDER,) if role else (our_server.EMBEDDER, our_server.RERANKER)  # indexing refuses to rerank
+    at = str(settings.mount_path)
+    result = role | our_server.environment(settings, facts, at, onyx.port, member.resources, roles)
+    contradictions.refuse("onyx", result, dict(onyx.env) | dict(member.env), onyx.secrets)
+    return result
 
 
 def command(onyx: OnyxSettings) -> tuple[str, ...]:
     """What starts the server, in the place of the image's own."""
     uvicorn = ("uvicorn", "model_server.main:app", "--host", "0.0.0.0", "--port", str(onyx.port))
-    return () if ours.is_ours(onyx) else onyx.command or uvicorn
+    return () if our_server.is_ours(onyx) else onyx.command or uvicorn
 
 
 def ports(settings: Settings) -> tuple[tuple[str, int], ...]:
     """Names and numbers of the ports."""
     named = (PORT_NAME, settings.onyx.port)
-    return ours.ports(settings, *named) if ours.is_ours(settings.onyx) else (named,)
+    return our_server.ports(settings, *named) if our_server.is_ours(settings.onyx) else (named,)
 
 
 def _config_map(settings: Settings) -> Object:
@@ -108,8 +114,8 @@ def _deployment(settings: Settings, facts: Facts, member: Member, seen: Mount, *
         **_probes(settings, facts),
     )
     template = parts.pod_template(settings, onyx, member.name, one, seen)
-    if ours.is_ours(onyx):
-        ours.finish(settings, template, onyx.port)
+    if our_server.is_ours(onyx):
+        our_server.finish(settings, template, onyx.port)
     if seen.init:
         template["spec"]["initContainers"] = list(seen.init)
     return parts.deployment(settings, member.name, member.replicas, template, seen.release, shared=shared)
@@ -117,8 +123,8 @@ def _deployment(settings: Settings, facts: Facts, member: Member, seen: Mount, *
 
 def _probes(settings: Settings, facts: Facts) -> dict[str, Object]:
     onyx = settings.onyx
-    if ours.is_ours(onyx):
-        return ours.probes(settings, facts, onyx.port)
+    if our_server.is_ours(onyx):
+        return our_server.probes(settings, facts, onyx.port)
     return {
         "livenessProbe": parts.http_probe(onyx.health, onyx.port, 120, 30, 10, 3),
         "readinessProbe": parts.http_probe(onyx.health, onyx.port, 60, 10, 5, 5),

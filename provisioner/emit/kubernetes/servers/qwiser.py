@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.mount import Mount, mount
 from provisioner.emit.kubernetes.objects import SCRATCH_PATH, Object, selector
-from provisioner.emit.kubernetes.servers import ours, parts
+from provisioner.emit.kubernetes.servers import contradictions, our_server, parts
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.emit.kubernetes.targets import Separate, Target
 from provisioner.errors import InvalidInput
@@ -25,7 +25,7 @@ def objects(settings: Settings, target: Target, facts: Facts, *, wait: int | Non
     """
     settings = _in_place(settings)
     qwiser = settings.qwiser
-    if not ours.is_ours(qwiser):  # which finds models in any layout
+    if not our_server.is_ours(qwiser):  # which finds models in any layout
         parts.require_layout(facts, LAYOUTS, "qwiser")
     parts.required_image(qwiser, "qwiser")
     parts.check(qwiser, "qwiser", (str(qwiser.path), SCRATCH_PATH))
@@ -45,9 +45,9 @@ def objects(settings: Settings, target: Target, facts: Facts, *, wait: int | Non
 
 def _in_place(settings: Settings) -> Settings:
     """With our program where it is asked for, which always has a port."""
-    settings = ours.in_place(settings, "qwiser")
+    settings = our_server.in_place(settings, "qwiser")
     qwiser = settings.qwiser
-    if not ours.is_ours(qwiser):
+    if not our_server.is_ours(qwiser):
         return settings
     if qwiser.gpus and settings.serve.engine != "cuda":
         raise InvalidInput(
@@ -55,7 +55,7 @@ def _in_place(settings: Settings) -> Settings:
             hint="Leave qwiser.gpus at 0; or name an image with a CUDA build of ONNX Runtime as serve.image, and set "
             'serve.engine = "cuda".',
         )
-    return replace(settings, qwiser=replace(qwiser, port=qwiser.port or ours.PORT))
+    return replace(settings, qwiser=replace(qwiser, port=qwiser.port or our_server.PORT))
 
 
 def _deployment(settings: Settings, facts: Facts, name: str, seen: Mount, *, shared: bool) -> Object:
@@ -70,8 +70,8 @@ def _deployment(settings: Settings, facts: Facts, name: str, seen: Mount, *, sha
         **_probes(settings, facts),
     )
     template = parts.pod_template(settings, qwiser, name, one, seen)
-    if ours.is_ours(qwiser) and qwiser.port is not None:
-        ours.finish(settings, template, qwiser.port)
+    if our_server.is_ours(qwiser) and qwiser.port is not None:
+        our_server.finish(settings, template, qwiser.port)
     if seen.init:
         template["spec"]["initContainers"] = list(seen.init)
     return parts.deployment(settings, name, qwiser.replicas, template, seen.release, shared=shared)
@@ -79,14 +79,16 @@ def _deployment(settings: Settings, facts: Facts, name: str, seen: Mount, *, sha
 
 def _own_environment(settings: Settings, facts: Facts) -> dict[str, str]:
     qwiser = settings.qwiser
-    if not ours.is_ours(qwiser) or qwiser.port is None:
+    if not our_server.is_ours(qwiser) or qwiser.port is None:
         return {}
-    roles = (ours.EMBEDDER,)
-    return ours.environment(settings, facts, str(qwiser.path), qwiser.port, qwiser.resources, roles)
+    roles = (our_server.EMBEDDER,)
+    result = our_server.environment(settings, facts, str(qwiser.path), qwiser.port, qwiser.resources, roles)
+    contradictions.refuse("qwiser", result, qwiser.env, qwiser.secrets, free=("INDEXING_ONLY",))
+    return result
 
 
 def _ports(settings: Settings, port: int) -> tuple[tuple[str, int], ...]:
-    return ours.ports(settings, "http", port) if ours.is_ours(settings.qwiser) else (("http", port),)
+    return our_server.ports(settings, "http", port) if our_server.is_ours(settings.qwiser) else (("http", port),)
 
 
 def _probes(settings: Settings, facts: Facts) -> dict[str, object]:
@@ -95,8 +97,8 @@ def _probes(settings: Settings, facts: Facts) -> dict[str, object]:
     if qwiser.port is None:
         return {}
     ports: dict[str, object] = {"ports": parts.container_ports(*_ports(settings, qwiser.port))}
-    if ours.is_ours(qwiser):
-        return ports | ours.probes(settings, facts, qwiser.port)
+    if our_server.is_ours(qwiser):
+        return ports | our_server.probes(settings, facts, qwiser.port)
     if qwiser.health is None:
         return ports
     return ports | {

@@ -25,7 +25,7 @@ from provisioner.emit.kubernetes.objects import (
     variables,
 )
 from provisioner.emit.kubernetes.resources import Resources
-from provisioner.emit.kubernetes.servers import ours, parts, ray_around
+from provisioner.emit.kubernetes.servers import contradictions, our_server, parts, ray_around
 from provisioner.emit.kubernetes.servers.onnx import models
 from provisioner.emit.kubernetes.servers.settings import RaySettings
 from provisioner.emit.kubernetes.settings import Settings
@@ -39,6 +39,13 @@ FOLDER = {"RAY_TMPDIR": "/tmp"}  # Ray follows TMPDIR otherwise, and its autosca
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}  # else the head tries to report to its makers at every start
 OURS = "provisioner.serve.ray:app"
 NODE_HEALTH = ("/api/healthz", 52365)  # of Ray's agent on each node, from 2.53
+_FREE = (  # address and port are Serve's, and nothing around the application counts on what it is for
+    "DRAIN_DELAY",
+    "GRPC_PORT",
+    "INDEXING_ONLY",
+    "MODEL_SERVER_BIND",
+    "MODEL_SERVER_PORT",
+)
 LOGS = "ray-logs"  # KubeRay's own name for it, so that its autoscaler gets the same volume
 
 
@@ -49,7 +56,7 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
     """
     settings = _in_place(settings)
     ray = settings.ray
-    if not ours.is_ours(ray):  # which finds models in any layout
+    if not our_server.is_ours(ray):  # which finds models in any layout
         parts.require_layout(facts, (Layout.HUB, Layout.HUGGINGFACE), "rag8s")
     parts.required_image(ray, "ray")
     parts.check(ray, "ray", (str(settings.mount_path), SCRATCH_PATH, "/tmp/ray", "/dev/shm"))
@@ -68,9 +75,9 @@ def objects(settings: Settings, target: Target, facts: Facts) -> list[Object]:
 def _in_place(settings: Settings) -> Settings:
     """With our application, and the image that has Ray, where they are asked for."""
     serve = settings.serve
-    path, health = OURS, AbsolutePath(ours.READY)
+    path, health = OURS, AbsolutePath(our_server.READY)
     own = {"image": serve.ray_image, "version": serve.ray_version, "import_path": path, "health": health}
-    return ours.in_place(settings, "ray", args=(), writable=(AbsolutePath("/tmp"),), **own)
+    return our_server.in_place(settings, "ray", args=(), writable=(AbsolutePath("/tmp"),), **own)
 
 
 def _service(settings: Settings, facts: Facts, seen: Mount) -> Object:
@@ -102,7 +109,7 @@ def _cluster(settings: Settings, facts: Facts, seen: Mount) -> Object:
     head = _template(settings, facts, seen, "ray-head", ray.head)
     head["spec"] |= ray_around.account(settings, token=autoscaled)
     worker = _template(settings, facts, seen, "ray-worker", ray.worker)
-    worker["spec"] |= {"affinity": _apart(settings), "terminationGracePeriodSeconds": ray.grace}
+    worker["spec"] |= {"affinity": _apart(settings), "terminationGracePeriodSeconds": _grace(settings)}
     return cluster | {
         # No CPU of the head is for replicas: it is the one pod that must not run out of memory.
         "headGroupSpec": {"rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"}, "template": head},
@@ -117,6 +124,12 @@ def _cluster(settings: Settings, facts: Facts, seen: Mount) -> Object:
             }
         ],
     }
+
+
+def _grace(settings: Settings) -> int:
+    """Seconds from SIGTERM to SIGKILL: with ours never less than a replica may take to drain."""
+    grace = settings.ray.grace
+    return max(grace, our_server.grace(settings)) if our_server.is_ours(settings.ray) else grace
 
 
 def _autoscaler() -> Object:
@@ -148,12 +161,14 @@ def _template(settings: Settings, facts: Facts, seen: Mount, name: str, wanted: 
 def _models(settings: Settings, facts: Facts, seen: Mount) -> dict[str, str]:
     """Which models, and with how many threads."""
     ray, serve = settings.ray, settings.serve
-    if not ours.is_ours(ray):
+    if not our_server.is_ours(ray):
         return models(settings, facts, seen) | _threads(math.ceil(parts.cpus(ray.worker.cpu)))
-    wishes = {ours.EMBEDDER: ray.embedder or serve.embedder, ours.RERANKER: ray.reranker or serve.reranker}
-    found = ours.models(serve, facts, wishes)
+    wishes = {our_server.EMBEDDER: ray.embedder or serve.embedder, our_server.RERANKER: ray.reranker or serve.reranker}
+    found = our_server.models(serve, facts, wishes)
     at = {"PROVISION_SERVE_AT": str(seen.mounts[0]["mountPath"]), "DRAIN_SECONDS": str(serve.drain)}
-    return at | ours.start(serve) | found | _threads(_fitting(ray, len(found)))
+    told = at | our_server.start(serve) | found | our_server.tasks(found)
+    contradictions.refuse("ray", told, ray.env, ray.secrets, free=_FREE)
+    return told | _threads(_fitting(ray, len(found)))
 
 
 def _fitting(ray: RaySettings, deployments: int) -> int:
@@ -180,7 +195,7 @@ def _ports_and_probes(settings: Settings, name: str) -> dict[str, object]:
     """
     wanted = PORTS if name == "ray-head" else {key: PORTS[key] for key in ("metrics", "serve")}
     result: dict[str, object] = {"ports": parts.container_ports(*wanted.items())}
-    if ours.is_ours(settings.ray):
+    if our_server.is_ours(settings.ray):
         result["livenessProbe"] = parts.http_probe(*NODE_HEALTH, 30, 5, 5, 120)
         result["readinessProbe"] = parts.http_probe(*NODE_HEALTH, 10, 5, 5, 10)
     if name != "ray-head":

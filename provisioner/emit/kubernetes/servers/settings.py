@@ -18,7 +18,7 @@ from provisioner.emit.kubernetes.names import (
     Text,
 )
 from provisioner.emit.kubernetes.resources import Resources
-from provisioner.emit.kubernetes.servers.serving import Repo, Version, Which
+from provisioner.emit.kubernetes.servers.serve_settings import Repo, Version, Which
 
 _User = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Count = Annotated[int, Meta(ge=1, le=1000)]
@@ -227,7 +227,7 @@ class RaySettings(Program, frozen=True, forbid_unknown_fields=True):
         max_workers: pods, at most; where that is more, Ray's autoscaler runs, with a token of the API server.
         hf_token: one key of a Secret; with offline models nobody needs it.
         health: what makes a worker ready, on the port of Serve.
-        grace: seconds from SIGTERM to the end.
+        grace: seconds from SIGTERM to the end; with ours never less than serve.drain and 13 more.
         monitor: emits a ServiceMonitor, which needs the Prometheus operator's CRD.
         tmp_size: the limit of /tmp/ray, for logs and objects that do not fit into memory.
     """

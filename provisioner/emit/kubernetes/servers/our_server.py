@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from provisioner.emit.kubernetes.names import Text
 from provisioner.emit.kubernetes.objects import Object
 from provisioner.emit.kubernetes.resources import Resources
 from provisioner.emit.kubernetes.servers import onnx, parts
-from provisioner.emit.kubernetes.servers.serving import OURS, ServeSettings
+from provisioner.emit.kubernetes.servers.serve_settings import OURS, ServeSettings
 from provisioner.emit.kubernetes.settings import Settings
 from provisioner.errors import InvalidInput
 from provisioner.model import Model
@@ -56,8 +56,9 @@ def environment(
             raise InvalidInput(f"HTTP and gRPC both have port {port}.", hint="Change serve.grpc_port.")
         result["GRPC_PORT"] = str(serve.grpc_port)
     wishes = {EMBEDDER: serve.embedder, RERANKER: serve.reranker}
-    result |= {"DRAIN_SECONDS": str(serve.drain)} | start(serve)
-    return result | models(serve, facts, {role: wishes[role] for role in roles}) | threads(wanted, roles)
+    result |= {"DRAIN_DELAY": str(_DELAY), "DRAIN_SECONDS": str(serve.drain)} | start(serve)
+    chosen = models(serve, facts, {role: wishes[role] for role in roles})
+    return result | chosen | tasks(chosen) | threads(wanted, roles)
 
 
 def start(serve: ServeSettings) -> dict[str, str]:
@@ -78,6 +79,11 @@ def models(serve: ServeSettings, facts: Facts, wishes: dict[str, str | None]) ->
             _require_graph(serve, role, model)
             result[f"MODEL_{role}_NAME"] = str(model.repo)
     return result
+
+
+def tasks(chosen: Mapping[str, str]) -> dict[str, str]:
+    """TASKS where `models` found no reranker: one of the release, or several, would be served or asked about else."""
+    return {} if f"MODEL_{RERANKER}_NAME" in chosen else {"TASKS": "embed"}
 
 
 def threads(wanted: Resources, roles: Iterable[str]) -> dict[str, str]:

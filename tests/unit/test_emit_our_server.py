@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from provisioner.emit.kubernetes.facts import Facts
-from provisioner.emit.kubernetes.servers import compose, onyx, ours, qwiser, ray
+from provisioner.emit.kubernetes.servers import compose, onyx, our_server, qwiser, ray
 from provisioner.emit.kubernetes.settings import Settings, read
 from provisioner.emit.yaml import dump, text
-from provisioner.errors import InvalidInput, NotFound, UsageError
+from provisioner.errors import InvalidDocument, InvalidInput, NotFound, UsageError
 from provisioner.model import Layout
 from provisioner.serve import settings as variables
 from provisioner.serve.settings import EngineName, Role
@@ -161,14 +161,99 @@ def test_without_a_limit_threads_are_those_of_the_request() -> None:
     assert env(container(made["Deployment/embeddings-worker-msgs"]))["EMBEDDER_OMP_NUM_THREADS"] == "3"
 
 
-def test_kubernetes_waits_longer_than_the_server_drains() -> None:
-    for drain in (0, 25, 600):
-        made = emitted("onyx", {"serve": {"drain": drain}})
-        server = made["Deployment/inference-model-server"]
-        told = variables.parse(env(container(server)))
-        assert pod(server)["terminationGracePeriodSeconds"] > told.drain_delay + told.drain
-        stop = composed({"serve": {"drain": drain}})["services"]["inference_model_server"]["stop_grace_period"]
-        assert int(stop.removesuffix("s")) > told.drain_delay + told.drain
+def ends(name: str, made: dict[str, Any]) -> tuple[int, variables.Settings]:
+    """Seconds from SIGTERM to SIGKILL, and what the server in that pod is told."""
+    if name == "ray":
+        cluster = made["RayService/rag8s-onnx"]["spec"]["rayClusterConfig"]
+        spec = cluster["workerGroupSpecs"][0]["template"]["spec"]
+    else:
+        spec = next(pod(one) for key, one in made.items() if key.startswith("Deployment/"))
+    return spec["terminationGracePeriodSeconds"], variables.parse(env(spec["containers"][0]))
+
+
+@pytest.mark.parametrize("drain", [0, 25, 600, 3600])
+def test_nobody_is_killed_before_the_server_has_drained(drain: int) -> None:
+    serve = {"serve": {"drain": drain}}
+    for name in EMITTERS:
+        grace, told = ends(name, emitted(name, serve))
+        assert told.drain == drain
+        assert grace > told.drain_delay + told.drain, name
+    for one in composed(serve)["services"].values():
+        told = variables.parse(one["environment"])
+        assert int(one["stop_grace_period"].removesuffix("s")) > told.drain_delay + told.drain
+
+
+def test_more_time_to_end_than_ours_needs_is_kept() -> None:
+    assert ends("ray", emitted("ray"))[0] == 120
+    assert ends("ray", emitted("ray", {"ray": {"grace": 700}, "serve": {"drain": 600}}))[0] == 700
+
+
+# Variables that something else counts on
+
+
+def test_the_delay_before_a_drain_is_the_one_that_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(our_server, "_DELAY", 77)
+    for name in ("onyx", "qwiser"):
+        grace, told = ends(name, emitted(name))
+        assert told.drain_delay == 77 and grace > 77 + told.drain
+
+
+REFUSED = {
+    "DRAIN_DELAY": "30",
+    "DRAIN_SECONDS": "300",
+    "GRPC_PORT": "9100",
+    "INDEXING_ONLY": "on",
+    "MODEL_SERVER_BIND": "127.0.0.1",
+    "MODEL_SERVER_PORT": "9001",
+    "PROVISION_SERVE_AT": "/elsewhere",
+    "VERIFY": "full",
+}
+SAME = {
+    "DRAIN_DELAY": "3.0",
+    "DRAIN_SECONDS": " 25",
+    "GRPC_PORT": "",
+    "INDEXING_ONLY": "false",
+    "MODEL_SERVER_BIND": "0.0.0.0",
+    "MODEL_SERVER_PORT": "9000",
+    "PROVISION_SERVE_AT": "/models",
+    "VERIFY": "Recorded",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_variable_that_says_otherwise_than_the_pod_is_refused(name: str) -> None:
+    for table in ({"env": {name: REFUSED[name]}}, {"inference": {"env": {name: REFUSED[name]}}}):
+        for emit in (emitted, lambda _, kubernetes: composed(kubernetes)):
+            with pytest.raises(InvalidDocument) as refused:
+                emit("onyx", {"onyx": table})
+            assert [problem.place for problem in refused.value.problems] == [f"env.{name}"]
+    with pytest.raises(InvalidDocument) as refused:
+        emitted("onyx", {"onyx": {"secrets": {name: "some/key"}}})
+    assert [problem.place for problem in refused.value.problems] == [f"secrets.{name}"]
+    assert emitted("onyx", {"onyx": {"server": "theirs", "image": "theirs:1", "env": {name: REFUSED[name]}}})
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_variable_that_says_the_same_is_not(name: str) -> None:
+    assert emitted("onyx", {"onyx": {"inference": {"env": {name: SAME[name]}}}})
+
+
+def test_each_server_may_be_told_what_nothing_around_it_counts_on() -> None:
+    bulk = {"INDEXING_ONLY": "True"}
+    assert ends("qwiser", emitted("qwiser", {"qwiser": {"env": bulk}}))[1].role is Role.INDEXING
+    assert ends("ray", emitted("ray", {"ray": {"env": bulk}}))[1].role is Role.INDEXING
+    one = emitted("onyx", {"onyx": {"inference": {"env": {"TASKS": "embed"}}}})["Deployment/inference-model-server"]
+    assert variables.parse(env(container(one))).tasks == ("embed",)
+    assert emitted("ray", {"ray": {"env": {"MODEL_SERVER_BIND": "127.0.0.1", "DRAIN_DELAY": "9"}}})
+    for name, table in (("qwiser", {"TASKS": "rerank"}), ("ray", {"DRAIN_SECONDS": "500"})):
+        with pytest.raises(InvalidDocument):
+            emitted(name, {name: {"env": table}})
+
+
+def test_nothing_says_which_address_to_listen_on() -> None:
+    """The server takes IPv4 and IPv6, whichever the cluster has."""
+    for name in EMITTERS:
+        assert ends(name, emitted(name))[1].host == variables.Settings().host
 
 
 def test_nothing_is_asked_for_before_the_models_are_loaded() -> None:
@@ -180,10 +265,12 @@ def test_nothing_is_asked_for_before_the_models_are_loaded() -> None:
 def test_a_start_may_take_as_long_as_a_slow_volume_needs() -> None:
     known = facts(*BOTH)
     large = Facts(known.lock, known.text, known.digest, known.release, 2 * 10**9, 4, 10**9)
-    seconds = {verify: ours.startup(read({"serve": {"verify": verify}}, {}), large) for verify in ("recorded", "full")}
+    seconds = {
+        verify: our_server.startup(read({"serve": {"verify": verify}}, {}), large) for verify in ("recorded", "full")
+    }
     assert seconds == {"recorded": 460, "full": 860}, "5 MB/s, twice where every byte is hashed first"
     chosen = read({"serve": {"startup": 7}}, {})
-    probe = ours.probes(chosen, large, 9000)["startupProbe"]
+    probe = our_server.probes(chosen, large, 9000)["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] >= 7
 
 
@@ -241,6 +328,35 @@ def test_what_is_said_of_pods_holds_for_ours_too() -> None:
 def test_a_release_without_a_reranker_is_served_without() -> None:
     made = emitted("onyx", made=(EMBEDDER,))
     assert "MODEL_RERANKER_NAME" not in env(container(made["Deployment/inference-model-server"]))
+
+
+def test_who_is_to_embed_only_says_so() -> None:
+    """Else a server with several rerankers in its release, however they are called, asks which one at its start."""
+    crossing = (make("org/cross-a", ONNX), make("org/cross-b", ONNX))
+    several = (EMBEDDER, RERANKER, make("org/other-rerank", ONNX))
+    worker = emitted("qwiser", made=several)["Deployment/embeddings-worker-msgs"]
+    named = {"serve": {"embedder": str(EMBEDDER.model.repo)}}
+    inference = emitted("onyx", named, (EMBEDDER, *crossing))["Deployment/inference-model-server"]
+    chosen = {"serve": {"reranker": "org/other-rerank"}}
+    indexing = emitted("onyx", chosen, several)["Deployment/indexing-model-server"]
+    for one in (worker, inference, indexing):
+        told = variables.parse(env(container(one)))
+        assert (told.tasks, told.embedder.name, told.reranker.name) == (("embed",), str(EMBEDDER.model.repo), None)
+    assert ends("ray", emitted("ray", named, (EMBEDDER, *crossing)))[1].tasks == ("embed",)
+    services = composed(named, (EMBEDDER, *crossing))["services"].values()
+    assert {variables.parse(one["environment"]).tasks for one in services} == {("embed",)}
+
+
+def test_who_has_both_tasks_is_told_both_names() -> None:
+    several = (EMBEDDER, make("org/other", ONNX), RERANKER, make("org/other-rerank", ONNX))
+    names = {"serve": {"embedder": "org/other", "reranker": "org/other-rerank"}}
+    inference = emitted("onyx", names, several)["Deployment/inference-model-server"]
+    for told in (variables.parse(env(container(inference))), ends("ray", emitted("ray", names, several))[1]):
+        assert (told.tasks, told.embedder.name, told.reranker.name) == (
+            ("embed", "rerank"),
+            "org/other",
+            "org/other-rerank",
+        )
 
 
 def test_a_model_that_no_engine_of_ours_loads_is_refused_before_a_pod_ends_with_it() -> None:

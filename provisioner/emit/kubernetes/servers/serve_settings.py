@@ -29,7 +29,7 @@ class ServeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         verify: what is checked at the start: recorded compares sizes, full reads every byte.
         grpc_port: of gRPC beside HTTP; none where it is None.
         startup: seconds until it is ready; computed from the lock's size where it is None.
-        drain: seconds from SIGTERM for requests at work to end.
+        drain: seconds for requests at work to end, beside the 3 after SIGTERM in which new ones are still taken.
     """
 
     image: Image = Image(f"model-provisioner-server:{__version__}")
