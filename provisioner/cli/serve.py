@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -64,13 +65,18 @@ def command(check: bool, output: Output, **given: str | bool | None) -> None:
       provision serve --at /mnt/models --check
       curl -s localhost:9000/embed -H 'Content-Type: application/json' -d '{"texts": ["a sentence"]}'
     """
+    chosen = {_VARIABLES[name]: str(value) for name, value in given.items() if value is not None}
+    with suppress(KeyboardInterrupt):  # SIGTERM before the server has handlers of its own: nothing was begun
+        _run(chosen, check, output)
+
+
+def _run(chosen: dict[str, str], check: bool, output: Output) -> None:
     import os
 
     from provisioner.errors import MissingExtra
     from provisioner.serve import offline
     from provisioner.serve.settings import parse
 
-    chosen = {_VARIABLES[name]: str(value) for name, value in given.items() if value is not None}
     settings = parse(dict(os.environ) | chosen)
     offline.bound(os.environ, settings)
     try:

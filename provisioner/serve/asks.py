@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from provisioner.serve.backend import EmbedAsk, RerankAsk, Served
 from provisioner.serve.engines.interface import About, Floats, Input, Item
+from provisioner.serve.engines.pooling import normalized
 from provisioner.serve.refusals import Invalid, NotServed, TooLarge
 from provisioner.serve.settings import Limits
 
@@ -76,19 +75,7 @@ def shape(vectors: Floats, about: About, normalize: bool | None, dimensions: int
         vectors = vectors[:, :dimensions]
     elif about.normalized:
         return vectors
-    return _normalised(vectors) if unit else vectors
-
-
-def sigmoid(logits: Floats) -> Floats:
-    """1 / (1 + e^-x), without overflow."""
-    scores: Floats = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
-    return scores
-
-
-def _normalised(vectors: Floats) -> Floats:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    made: Floats = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return made
+    return normalized(vectors) if unit else vectors
 
 
 def _prompt(ask: EmbedAsk, about: About, limits: Limits) -> str:

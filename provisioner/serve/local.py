@@ -17,6 +17,7 @@ from provisioner.serve.batching.lanes import Computed, Lanes
 from provisioner.serve.batching.order import Bounds
 from provisioner.serve.batching.watch import Unwatched, Watch
 from provisioner.serve.engines.interface import Engine, Floats, Input
+from provisioner.serve.recipe.activation import sigmoid
 from provisioner.serve.refusals import Failed, NotReady, NotServed, TimedOut, WrongRole
 from provisioner.serve.settings import Limits, ModelSettings, Role
 
@@ -139,7 +140,7 @@ def _activated(logits: Floats, ask: RerankAsk, activation: Activation | None) ->
     if ask.raw:
         return logits
     if ask.sigmoid:
-        return asks.sigmoid(logits)
+        return sigmoid(logits)
     return activation(logits) if activation else logits
 
 

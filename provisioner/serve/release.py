@@ -19,6 +19,7 @@ from provisioner.report import Evidence, Finding
 from provisioner.serve.backend import Checked
 from provisioner.stores.directory import DirectoryStore
 from provisioner.stores.directory.check import check
+from provisioner.stores.directory.files import read_small
 from provisioner.stores.targets import open_mounted
 
 _AGAIN = "Mirror it again (provision mirror --repair), then start the server again."
@@ -95,10 +96,10 @@ def opened(at: str, lock: str | None, evidence: Evidence) -> Mounted:
 def _read(folder: str, name: str) -> bytes:
     path = os.path.join(folder, name)
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise VerificationFailed(f"{path} cannot be read: {error.strerror}.", hint=_AGAIN) from None
+        return read_small(path)
+    except (OSError, ProvisionError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise VerificationFailed(f"{path} cannot be read: {why}.", hint=_AGAIN) from None
 
 
 def _record(folder: str) -> ReleaseRecord:

@@ -108,6 +108,13 @@ def flip(file: Path, place: int) -> None:
     file.write_bytes(data)
 
 
+@pytest.mark.parametrize("name", ["release.json", "models.lock"])
+def test_a_pipe_in_place_of_a_record_holds_nothing_up(copy: Path, tmp_path: Path, name: str) -> None:
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    assert refused(copy, tmp_path).code == 3
+
+
 def test_one_bit_in_the_weights_is_found_when_every_byte_is_read(copy: Path, tmp_path: Path) -> None:
     weights = snapshot(copy, EMBEDDER_REPO) / GRAPH
     flip(weights, weights.stat().st_size // 2)
@@ -221,6 +228,14 @@ def test_it_is_alive_while_it_loads_and_ready_only_then(good: Path, tmp_path: Pa
     finally:
         served.process.kill()
         served.process.wait()
+
+
+def test_sigterm_before_it_listens_is_a_quiet_end(good: Path, tmp_path: Path) -> None:
+    served = start(good, tmp_path)
+    while not Path(f"/proc/{served.process.pid}/maps").read_text().count("msgspec"):  # imports are under way
+        assert served.process.poll() is None
+    assert served.stop() in (0, -signal.SIGTERM)
+    assert "Run the same command again" not in served.log.read_text()
 
 
 def test_check_says_what_would_be_served_and_ends(good: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from provisioner.serve.backend import Checked, Served
 from provisioner.serve.http.app import Application, create_app
 from provisioner.serve.instruments import Instruments
 from provisioner.serve.local import LocalBackend
+from provisioner.serve.server import _config
 from provisioner.serve.settings import Limits, ModelSettings, Settings
 from tests.support.serve_engines import Gated, Plain
 
@@ -145,7 +146,7 @@ def serving(engine: Plain | None = None, *, ready: bool = True, **settings: Any)
     if ready:
         backend.ready(1.5)
     app = create_app(backend, used, instruments)
-    with logged() as log, _listening(app) as port:
+    with logged() as log, _listening(app, used) as port:
         yield Core(app, backend, embedder, port, log)
         if isinstance(embedder, Gated):
             embedder.free()
@@ -166,8 +167,9 @@ def logged() -> Iterator[io.StringIO]:
 
 
 @contextmanager
-def _listening(app: Application) -> Iterator[int]:
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off", ws="none")
+def _listening(app: Application, settings: Settings) -> Iterator[int]:
+    config = _config(app, settings)
+    config.host, config.port = "127.0.0.1", 0
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

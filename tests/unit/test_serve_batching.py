@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,9 +15,10 @@ import pytest
 from provisioner.serve.batching.lanes import Computed, Lanes
 from provisioner.serve.batching.order import LEAST_STEP, Bounds, Line
 from provisioner.serve.batching.room import Room
-from provisioner.serve.batching.tokenising import INLINE, SLICE
+from provisioner.serve.batching.tokenising import INLINE_CHARACTERS, INLINE_TEXTS, SHORT_CHARACTERS, SHORT_TEXTS, SLICE
 from provisioner.serve.batching.watch import Ran, Unwatched
-from provisioner.serve.engines.interface import Item
+from provisioner.serve.engines.interface import Floats, Input, Item
+from provisioner.serve.logs import JsonLines
 from provisioner.serve.refusals import Busy, Failed, Invalid, NotReady
 from provisioner.serve.settings import Role
 from tests.support.serve_engines import Gated, Plain, value
@@ -298,8 +301,28 @@ def test_a_failing_batch_fails_only_those_in_it_and_tells_no_text(caplog: pytest
         run(test)
     assert engine.batches == [["running"], ["z" * 200], ["later"]]
     assert [ran.failed for ran in watch.batches].count(True) == 1
-    assert "RuntimeError" in caplog.text
-    assert "poison" not in caplog.text
+    (line,) = (json.loads(JsonLines().format(one)) for one in caplog.records if one.levelno == logging.ERROR)
+    assert (line["event"], line["task"], line["texts"]) == ("batch_failed", "embed", 2)
+    assert line["trace"][0] == "RuntimeError"
+    assert "serve_engines.py" in line["trace"][-1]
+    assert "poison" not in json.dumps(line) + caplog.text
+
+
+def test_what_onnxruntime_says_about_a_failed_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+    class Refusing(Plain):
+        def run(self, items: Sequence[Item]) -> Floats:
+            raise InvalidArgument("Got invalid dimensions for input: 7")
+
+    async def test() -> None:
+        async with open_lanes(Refusing()) as lanes:
+            with pytest.raises(Failed):
+                await ask(lanes, "a")
+
+    run(test)
+    (record,) = (one for one in caplog.records if one.levelno == logging.ERROR)
+    assert "Got invalid dimensions for input: 7" in json.loads(JsonLines().format(record))["trace"][0]
 
 
 def test_a_closed_lane_computes_what_waits_and_refuses_what_comes() -> None:
@@ -355,13 +378,62 @@ def test_long_texts_are_tokenised_in_threads_and_in_slices() -> None:
 
     async def test() -> None:
         async with open_lanes(engine, size=64) as lanes:
-            await ask(lanes, "a" * INLINE)
+            await ask(lanes, "a" * INLINE_CHARACTERS)
             await ask(lanes, *("b" * 1000 for _ in range(2 * (SLICE // 1000))))
 
     run(test)
     assert engine.threads[0] == "MainThread"
     assert len(engine.threads) == 3
     assert all(name.startswith("embed-tokens") for name in engine.threads[1:])
+
+
+class Held(Plain):
+    """Texts of a whole slice are tokenised when the test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[int] = []
+        self.busy = threading.Semaphore(0)
+        self.let = threading.Event()
+
+    def tokenize(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Item]:
+        if sum(len(str(one)) for one in inputs) >= SLICE:
+            self.busy.release()
+            assert self.let.wait(30)
+        else:
+            self.counts.append(len(inputs))
+        return super().tokenize(inputs, max_length)
+
+
+@pytest.mark.parametrize("length", [10, INLINE_CHARACTERS + 250, SHORT_CHARACTERS])
+def test_no_query_waits_for_the_tokens_of_bulk(length: int) -> None:
+    engine = Held()
+
+    async def test() -> None:
+        async with open_lanes(engine, Role.INFERENCE) as lanes:
+            bulk = [ask(lanes, *("b" * SLICE for _ in range(3))) for _ in range(4)]
+            for _ in range(2):
+                await asyncio.to_thread(engine.busy.acquire, timeout=30)
+            assert values(await asyncio.wait_for(ask(lanes, "a" * length), 20)) == [value("a" * length)]
+            assert not any(one.done() for one in bulk)
+            engine.let.set()
+            await asyncio.gather(*bulk)
+
+    run(test)
+
+
+@pytest.mark.parametrize("count", [2, INLINE_TEXTS, INLINE_TEXTS + 1, SHORT_TEXTS])
+def test_short_texts_are_tokenised_one_by_one(count: int) -> None:
+    engine = Held()
+
+    async def test() -> None:
+        async with open_lanes(engine) as lanes:
+            texts = [f"text {number}" for number in range(count)]
+            assert values(await ask(lanes, *texts)) == [value(text) for text in texts]
+
+    run(test)
+    assert engine.counts == [1] * count
+    assert {name == "MainThread" for name in engine.threads} == {count <= INLINE_TEXTS}
 
 
 def test_each_batch_is_reported_with_numbers_only() -> None:

@@ -399,6 +399,41 @@ def test_a_graph_that_is_none(made: Path, engine: EngineName) -> None:
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.parametrize("engine", GRAPHS)
+def test_a_graph_with_fewer_tokens_than_its_model_is_refused(made: Path, engine: EngineName) -> None:
+    """OpenVINO makes zeros of an id that the graph has no row for."""
+    table = helper.make_tensor("table", TensorProto.FLOAT, [3000, 4], [1.0] * 12_000)
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])]
+    save(made / GRAPH, nodes, {"last_hidden_state": ("batch", "sequence", 4)}, ["input_ids"], weights=[table])
+    with pytest.raises(InvalidInput, match="fewer tokens|cannot compute a text"):
+        load(made, engine=engine)
+
+
+def test_a_reranker_with_several_scores_is_refused(tmp_path: Path, reranker: Path) -> None:
+    files = around(tmp_path, reranker)
+    nodes = [helper.make_node("Cast", ["input_ids"], ["logits"], to=TensorProto.FLOAT)]
+    save(tmp_path / GRAPH, nodes, {"logits": ("batch", "sequence")})
+    with pytest.raises(InvalidInput, match="numbers for a pair, not one"):
+        engines.load(tmp_path, (*files, GRAPH), "rerank", ModelSettings(), EngineName.ONNX, 1)
+
+
+LONG = ("word " * 20_000, " " * 40_000 + "the end", "a" * 40_000 + " the end", "w " * 300 + " " * 40_000 + "end " * 300)
+
+
+@pytest.mark.parametrize("text", LONG)
+def test_of_a_very_long_text_the_same_tokens_stay(onnx: Engine, text: str) -> None:
+    """Only its beginning is tokenised where that is enough."""
+    tokenizer = Tokenizer.from_file(str(shared(int8_embedder) / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(256)
+    whole = tokenizer.encode(text)
+    (item,) = onnx.tokenize([text])
+    assert item.data.ids.tolist() == whole.ids and item.cut == bool(whole.overflowing)
+    tokenizer.enable_truncation(512)
+    (pair,) = onnx.tokenize([("a query", text)], 512)
+    assert pair.data.ids.tolist() == tokenizer.encode("a query", text).ids
+
+
 def test_weights_that_are_not_finite_are_refused(made: Path) -> None:
     nodes = [*column("input_ids", "token"), helper.make_node("Mul", ["token", "nan"], ["last_hidden_state"])]
     save(made / GRAPH, nodes, HIDDEN, weights=[helper.make_tensor("nan", TensorProto.FLOAT, [], [float("nan")])])

@@ -14,6 +14,7 @@ from provisioner.serve import asks
 from provisioner.serve.backend import EmbedAsk, Embedded, RerankAsk, Served
 from provisioner.serve.engines.interface import Floats, Item
 from provisioner.serve.local import LocalBackend, warm
+from provisioner.serve.recipe.activation import sigmoid
 from provisioner.serve.refusals import (
     Busy,
     Failed,
@@ -235,7 +236,7 @@ def test_scores_are_what_the_activation_makes_of_logits() -> None:
 
 
 def test_the_sigmoid_does_not_overflow() -> None:
-    found = asks.sigmoid(np.array([-1e30, -1.0, 0.0, 1.0, 1e30], dtype=np.float32))
+    found = sigmoid(np.array([-1e30, -1.0, 0.0, 1.0, 1e30], dtype=np.float32))
     assert np.allclose(found, [0.0, 1 / (1 + np.e), 0.5, 1 / (1 + 1 / np.e), 1.0])
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Iterable, Sequence
 from threading import Condition, Thread
 from time import monotonic
 
 import numpy as np
 
+from provisioner.serve import logs
 from provisioner.serve.batching.order import Bounds, Line, Waiting
 from provisioner.serve.batching.room import Room
 from provisioner.serve.batching.watch import Ran, Watch
@@ -203,6 +203,6 @@ def _hand_out(batch: Sequence[Waiting[_Job]], rows: Floats) -> None:
 
 
 def _report(error: Exception, task: str, size: int) -> None:
-    """Type and place only: a message of a library may hold what it worked on."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("A batch of %d (%s) failed with %s.\n%s", size, task, type(error).__name__, frames)
+    """Without the messages that may hold what the engine worked on."""
+    facts = logs.fields(event="batch_failed", task=task, texts=size, trace=logs.trace(error))
+    _log.error("A batch failed.", extra=facts)

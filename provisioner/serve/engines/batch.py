@@ -12,7 +12,7 @@ from provisioner.serve.recipe import Padding
 
 # Attention takes memory with the square of the length: 8 texts of 512 tokens cost MiniLM 500 MB at once, and no CPU
 # computes them faster than one after the other (docs/performance.md).
-AREA = 2**18  # texts x tokens x tokens
+AREA = 2**17  # texts x tokens x tokens
 
 
 def pieces(items: Sequence[Item], area: int = AREA) -> Iterator[list[int]]:

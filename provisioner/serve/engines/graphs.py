@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from provisioner.errors import InvalidInput, VerificationFailed
+from provisioner.errors import InvalidInput, ProvisionError, VerificationFailed
 from provisioner.serve.engines.batch import AREA, arrays, pieces, positions
 from provisioner.serve.engines.interface import About, Floats, Input, Item
 from provisioner.serve.engines.pooling import normalized, pool
@@ -84,7 +84,9 @@ class GraphEngine:
         return self._scores(found) if self.recipe.task == "rerank" else self._vectors(found, items)
 
     def _scores(self, found: Floats) -> Floats:
-        return found.reshape(len(found), -1)[:, 0].astype(np.float32)
+        if found.size != len(found):
+            raise InvalidInput(f"The graph gives {found.size // len(found)} numbers for a pair, not one.", hint=_OTHER)
+        return found.reshape(len(found)).astype(np.float32)
 
     def _vectors(self, found: Floats, items: list[Item]) -> Floats:
         lengths = [item.length for item in items]
@@ -126,7 +128,17 @@ def dimensions_of(engine: GraphEngine) -> int:
     Raises VerificationFailed where the numbers are not finite: damaged weights load without a word.
     """
     sample: Input = (_SAMPLE, _SAMPLE) if engine.recipe.task == "rerank" else _SAMPLE
-    found = finite(engine.run(engine.tokenize([sample, sample])))
+    last: Input = (engine.tokens.vocabulary - 1,) * 2
+    try:
+        found = finite(engine.run(engine.tokenize([sample, sample])))
+        # ONNX Runtime refuses an id that the graph has no row for; OpenVINO makes zeros of it.
+        known = engine.recipe.task == "rerank" or bool(engine.run(engine.tokenize([last])).any())
+    except ProvisionError:
+        raise
+    except Exception as error:  # whatever a native library raises on its first computation
+        raise InvalidInput(f"The graph cannot compute a text: {str(error)[:300]}", hint=_OTHER) from error
+    if not known:
+        raise InvalidInput("The graph has fewer tokens than the model's own files say.", hint=_OTHER)
     return int(found.shape[1]) if found.ndim == 2 else 0
 
 

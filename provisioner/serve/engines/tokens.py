@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 NAME = "tokenizer.json"
+# Of a text that is cut anyway, so many characters for each token that stays are tokenised. Where they give too few
+# tokens (long runs of spaces, one endless word), all of it is.
+PER_TOKEN = 32
+SPARE = 64  # tokens at the end of such a part, which the cut may have changed
 Ids = NDArray[np.int64]
 
 
@@ -71,9 +75,20 @@ class Tokens:
     def items(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Item]:
         """See Engine.tokenize."""
         most = min(max_length or self.lengths.default, self.lengths.limit)
-        texts: list[Any] = [one for one in inputs if _is_text(one)]
-        encoded = iter(self.tokenizer.encode_batch_fast(texts) if texts else ())
+        encoded = iter(self._encoded([one for one in inputs if _is_text(one)], most))
         return [self._text(next(encoded), most) if _is_text(one) else self._given(one, most) for one in inputs]
+
+    def _encoded(self, texts: list[Any], most: int) -> list[Encoding]:
+        """Encodings that are right as far as `most` tokens, without reading all of what is far longer."""
+        if not texts:
+            return []
+        parts = texts if self.lengths.cut_left else [_begin(text, most * PER_TOKEN) for text in texts]
+        found: list[Encoding] = self.tokenizer.encode_batch_fast(parts)
+        again = [at for at, part in enumerate(parts) if part is not texts[at] and len(found[at].ids) < most + SPARE]
+        if again:
+            for at, whole in zip(again, self.tokenizer.encode_batch_fast([texts[at] for at in again]), strict=True):
+                found[at] = whole
+        return found
 
     def _text(self, encoding: Encoding, most: int) -> Item:
         several = self.segments or encoding.n_sequences > 1
@@ -131,6 +146,14 @@ def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     return (short, long) if first <= second else (long, short)
 
 
+def _begin(text: Any, characters: int) -> Any:
+    """The text itself, or so many characters of it; of a pair, of its second where the first is no longer."""
+    if isinstance(text, str):
+        return text if len(text) <= characters else text[:characters]
+    query, document = text
+    return text if len(document) <= characters or len(query) > characters else (query, document[:characters])
+
+
 def _is_text(one: Input) -> bool:
     return isinstance(one, str) or (bool(one) and isinstance(one[0], str))
 
@@ -154,7 +177,8 @@ def tokens(folder: str, files: Iterable[str], recipe: Recipe) -> Tokens:
     tokenizer.no_padding()
     if recipe.lower_case:
         _lower(tokenizer)
-    size = recipe.vocabulary or tokenizer.get_vocab_size(with_added_tokens=True)
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    size = min(size, recipe.vocabulary or size)
     one, two = tokenizer.encode("a"), tokenizer.encode("a", "a")
     return Tokens(tokenizer, lengths, padding, size, _frame(one), _frame(two), any(one.type_ids))
 

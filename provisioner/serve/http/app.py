@@ -55,7 +55,7 @@ def create_app(backend: Backend, settings: Settings, instruments: Instruments) -
     app = _empty()
     app.gate, app.tracing = Gate(settings.limits), tracing.configured(os.environ)
     app.instruments = instruments
-    counted = Counted(backend, instruments, app.tracing)
+    counted = Counted(backend, instruments, app.tracing, app.gate)
     working = apis.routers(counted, settings)
     opened = (
         probes.router(backend, app.gate),
@@ -69,7 +69,7 @@ def create_app(backend: Backend, settings: Settings, instruments: Instruments) -
     failures.register(app)
     _surround(app, backend, settings, instruments, Paths((*_templates(working), *_templates(opened), *_OPEN)))
     instruments.at_work(lambda: app.gate.at_work)
-    instruments.describe(backend.status, lambda: app.gate.draining)
+    instruments.describe(counted.status)
     return app
 
 

@@ -74,20 +74,22 @@ class Body:
 
     async def _read(self, asked: Asked, receive: Receive) -> bytes | None:
         """The body, or None where the client went away in the middle of it."""
-        whole = bytearray()
+        parts: list[bytes] = []
+        size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 asked.gone = True
                 return None
             part: bytes = message.get("body", b"")
-            if len(part) + len(whole) > self._limits.body:
+            size += len(part)
+            if size > self._limits.body:
                 raise self._too_large(asked)
             self._gate.hold(len(part))
             asked.received += len(part)
+            parts.append(part)
             if not message.get("more_body", False):
-                return bytes(whole + part) if whole else part
-            whole += part
+                return b"".join(parts) if len(parts) > 1 else part
 
     async def _work(
         self, asked: Asked, deadline: asyncio.Timeout, scope: Scope, body: bytes, receive: Receive, send: Send

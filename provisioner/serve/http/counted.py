@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from provisioner.serve.backend import Backend, EmbedAsk, Embedded, Ranked, RerankAsk, Status
 from provisioner.serve.http import ids
+from provisioner.serve.http.admission import Gate
 from provisioner.serve.http.tracing import Tracing
 from provisioner.serve.instruments import Instruments
 
+ENDING = "The server is ending."
+
 
 class Counted:
-    """A Backend in front of another one."""
+    """A Backend in front of another one, which is not ready any more once the server is to end."""
 
-    def __init__(self, backend: Backend, instruments: Instruments, tracing: Tracing | None) -> None:
+    def __init__(self, backend: Backend, instruments: Instruments, tracing: Tracing | None, gate: Gate) -> None:
         self._backend = backend
         self._instruments = instruments
         self._tracing = tracing
+        self._gate = gate
 
     async def embed(self, ask: EmbedAsk) -> Embedded:
         """Vectors of texts."""
@@ -38,7 +44,8 @@ class Counted:
 
     def status(self) -> Status:
         """What is served."""
-        return self._backend.status()
+        status = self._backend.status()
+        return replace(status, ready=False, detail=ENDING) if self._gate.draining else status
 
     def _note(self, task: str, texts: int, tokens: int) -> None:
         self._instruments.worked(task, texts, tokens)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, Response
 
 from provisioner.serve.backend import Backend
-from provisioner.serve.http.apis import native, onyx, openai, tei
+from provisioner.serve.http.apis import native, onyx, openai, tei, tei_refusals
 from provisioner.serve.refusals import Refused
 from provisioner.serve.settings import Settings
 
@@ -17,9 +17,9 @@ _FOLDERS: dict[str, Refusal] = {
     "encoder": onyx.refusal,
     "custom": onyx.refusal,
     "api": onyx.refusal,
-    "": tei.refusal,
-    "info": tei.refusal,
-    "similarity": tei.refusal,
+    "": tei_refusals.refusal,
+    "info": tei_refusals.refusal,
+    "similarity": tei_refusals.refusal,
 }
 
 

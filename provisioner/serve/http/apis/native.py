@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from provisioner.serve.backend import Backend, EmbedAsk, RerankAsk
 from provisioner.serve.http.apis import bodies, prompts, tei
-from provisioner.serve.http.apis.answers import FAILURES, answer, failure, rounded, rows
+from provisioner.serve.http.apis.answers import answer, declared, failure, rounded, rows
 from provisioner.serve.refusals import Invalid, Refused
 from provisioner.serve.settings import Settings
 
@@ -95,9 +95,8 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
             path,
             endpoint,
             methods=["POST"],
-            response_model=None,
-            responses={200: {"model": answers, "description": "In the form that was asked"}, **FAILURES},
             openapi_extra=bodies.described(limits, own, others),
+            **declared(answers, description="In the form that was asked"),
         )
     return routes
 

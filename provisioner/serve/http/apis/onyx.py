@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 
 from provisioner.serve.backend import Backend, EmbedAsk, RerankAsk
 from provisioner.serve.http.apis import bodies, prompts
-from provisioner.serve.http.apis.answers import answer, rounded, rows
+from provisioner.serve.http.apis.answers import answer, declared, rounded, rows
 from provisioner.serve.refusals import NotReady, Refused
 from provisioner.serve.settings import Settings
 
@@ -90,12 +90,6 @@ class Empty(Refused):
     """Nothing to embed or score."""
 
 
-_FAILURES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Failure, "description": "Refused"},
-    "5XX": {"model": Failure, "description": "Not answered"},
-}
-
-
 def refusal(refused: Refused, request_id: str) -> Response:
     """`{"detail"}`."""
     return answer({"detail": str(refused)}, refused.status)
@@ -133,20 +127,15 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
     _post(routes, "/encoder/bi-encoder-embed", embed, EmbedAnswer, bodies.described(limits, EmbedBody))
     _post(routes, "/encoder/cross-encoder-scores", scores, RerankAnswer, bodies.described(limits, RerankBody))
     _post(routes, "/custom/query-analysis", analysis, IntentAnswer, bodies.described(limits, IntentBody))
-    routes.add_api_route("/api/health", health, methods=["GET"], response_class=Response, responses=_FAILURES)
-    routes.add_api_route("/api/gpu-status", gpu, methods=["GET"], **_answers(GpuStatus))
+    routes.add_api_route("/api/health", health, methods=["GET"], response_class=Response, **declared(None, Failure))
+    routes.add_api_route("/api/gpu-status", gpu, methods=["GET"], **declared(GpuStatus, Failure))
     return routes
 
 
 def _post(
     routes: APIRouter, path: str, endpoint: Callable[..., Any], answers: type[BaseModel], body: bodies.Json
 ) -> None:
-    routes.add_api_route(path, endpoint, methods=["POST"], openapi_extra=body, **_answers(answers))
-
-
-def _answers(model: type[BaseModel]) -> dict[str, Any]:
-    responses: dict[int | str, dict[str, Any]] = {200: {"model": model}, **_FAILURES}
-    return {"response_model": None, "responses": responses}
+    routes.add_api_route(path, endpoint, methods=["POST"], openapi_extra=body, **declared(answers, Failure))
 
 
 async def _embed(backend: Backend, body: EmbedBody) -> Response:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from provisioner.serve.backend import Backend, EmbedAsk, Embedded, Status
 from provisioner.serve.http.apis import bodies, prompts
-from provisioner.serve.http.apis.answers import answer, array
+from provisioner.serve.http.apis.answers import answer, array, declared
 from provisioner.serve.refusals import (
     Busy,
     Invalid,
@@ -97,10 +97,6 @@ class Failure(BaseModel):
     error: Error
 
 
-_FAILURES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Failure, "description": "Refused"},
-    "5XX": {"model": Failure, "description": "Not answered"},
-}
 _CODES: dict[type[Refused], tuple[str, str]] = {
     Unauthorized: ("invalid_request_error", "invalid_api_key"),
     NotServed: ("invalid_request_error", "model_not_found"),
@@ -139,16 +135,12 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
             raise NotServed("That model is not served; /v1/models lists what is.", param="model")
         return answer(found)
 
+    for path, endpoint, answers in (("/models", models, Models), ("/models/{model:path}", model, Model)):
+        routes.add_api_route(path, endpoint, methods=["GET"], **declared(answers, Failure))
     described = bodies.described(settings.limits, EmbeddingsBody)
-    routes.add_api_route("/embeddings", embeddings, methods=["POST"], openapi_extra=described, **_answers(Embeddings))
-    routes.add_api_route("/models", models, methods=["GET"], **_answers(Models))
-    routes.add_api_route("/models/{model:path}", model, methods=["GET"], **_answers(Model))
+    ways = declared(Embeddings, Failure)
+    routes.add_api_route("/embeddings", embeddings, methods=["POST"], openapi_extra=described, **ways)
     return routes
-
-
-def _answers(model: type[BaseModel]) -> dict[str, Any]:
-    responses: dict[int | str, dict[str, Any]] = {200: {"model": model}, **_FAILURES}
-    return {"response_model": None, "responses": responses}
 
 
 async def _embeddings(backend: Backend, body: EmbeddingsBody) -> Response:

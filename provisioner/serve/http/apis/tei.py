@@ -7,8 +7,8 @@ What the model's own modules normalise stays so, whatever `normalize` says, as w
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -16,19 +16,10 @@ from pydantic import BaseModel, Field
 
 from provisioner.serve.backend import Backend, EmbedAsk, Embedded, RerankAsk
 from provisioner.serve.http.apis import bodies
-from provisioner.serve.http.apis.answers import FAILURES, answer, failure, rounded, rows
-from provisioner.serve.refusals import (
-    Failed,
-    NotReady,
-    NotServed,
-    Refused,
-    TimedOut,
-    TooLarge,
-    WrongRole,
-)
+from provisioner.serve.http.apis.answers import answer, declared, rounded, rows
+from provisioner.serve.http.apis.tei_refusals import Empty, Unhealthy, in_its_words
 from provisioner.serve.settings import Settings
 
-_T = TypeVar("_T")
 TRUNCATE = True  # its --auto-truncate
 Right = Literal["right", "Right"]  # engines cut at the end, so `left` is refused
 
@@ -111,85 +102,19 @@ class Info(BaseModel):
     version: str
 
 
-class Empty(Refused):
-    """No inputs at all."""
-
-    status = 400
-    kind = "empty"
-
-
-class TooLong(Refused):
-    """A text that was not to be cut."""
-
-    status = 413
-    kind = "validation"
-
-
-class NotInferred(Refused):
-    """The model cannot do that, or failed."""
-
-    status = 424
-    kind = "backend"
-
-
-class Unhealthy(Refused):
-    """Not ready."""
-
-    status = 503
-    kind = "unhealthy"
-
-
-class Late(Refused):
-    """No answer in time, for which it has no word."""
-
-    status = 504
-    kind = "backend"
-
-
-_KINDS: tuple[tuple[type[Refused], type[Refused]], ...] = (
-    (TooLarge, TooLong),
-    (NotServed, NotInferred),
-    (WrongRole, NotInferred),
-    (Failed, NotInferred),
-    (NotReady, Unhealthy),
-    (TimedOut, Late),
-)
-
-
-def translated(refused: Refused) -> Refused:
-    """A refusal with the status and the word that its clients know."""
-    for ours, theirs in _KINDS:
-        if isinstance(refused, ours):
-            return theirs(str(refused), param=refused.param, retry_after=refused.retry_after)
-    return refused
-
-
-def refusal(refused: Refused, request_id: str) -> Response:
-    """As our own API, in its words."""
-    return failure(translated(refused), request_id)
-
-
-async def _theirs(answering: Awaitable[_T]) -> _T:
-    """Raises what `translated` gives."""
-    try:
-        return await answering
-    except Refused as refused:
-        raise translated(refused) from None
-
-
 async def embed(backend: Backend, document: bodies.Json) -> Response:
     """Answers `POST /embed`."""
-    return await _theirs(_embed(backend, bodies.checked(EmbedBody, document)))
+    return await in_its_words(_embed(backend, bodies.checked(EmbedBody, document)))
 
 
 async def rerank(backend: Backend, document: bodies.Json) -> Response:
     """Answers `POST /rerank`."""
-    return await _theirs(_rerank(backend, bodies.checked(RerankBody, document)))
+    return await in_its_words(_rerank(backend, bodies.checked(RerankBody, document)))
 
 
 async def similarity(backend: Backend, document: bodies.Json) -> Response:
     """Answers `POST /similarity`."""
-    return await _theirs(_similarity(backend, bodies.checked(SimilarityBody, document)))
+    return await in_its_words(_similarity(backend, bodies.checked(SimilarityBody, document)))
 
 
 def router(backend: Backend, settings: Settings) -> APIRouter:
@@ -213,14 +138,12 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
 
     _post(routes, "/", root, Vectors | Cosines | Ranks, bodies.described(limits, EmbedBody, SimilarityBody, RerankBody))
     _post(routes, "/similarity", compare, Cosines, bodies.described(limits, SimilarityBody))
-    responses: dict[int | str, dict[str, Any]] = {200: {"model": Info}, **FAILURES}
-    routes.add_api_route("/info", info, methods=["GET"], response_model=None, responses=responses)
+    routes.add_api_route("/info", info, methods=["GET"], **declared(Info))
     return routes
 
 
 def _post(routes: APIRouter, path: str, endpoint: Callable[..., Any], answers: Any, body: bodies.Json) -> None:
-    responses: dict[int | str, dict[str, Any]] = {200: {"model": answers}, **FAILURES}
-    routes.add_api_route(path, endpoint, methods=["POST"], response_model=None, responses=responses, openapi_extra=body)
+    routes.add_api_route(path, endpoint, methods=["POST"], openapi_extra=body, **declared(answers))
 
 
 async def _embed(backend: Backend, body: EmbedBody) -> Response:
