@@ -10,6 +10,7 @@ from provisioner.errors import InvalidInput, ProvisionError, VerificationFailed
 from provisioner.layout import ROOTS
 from provisioner.model import Layout, Lock, Model
 from provisioner.serve.recipe import task as task_of
+from provisioner.serve.settings import EMBED
 
 _CACHES = (Layout.HUB, Layout.HUGGINGFACE, Layout.SENTENCE_TRANSFORMERS, Layout.FASTEMBED)
 
@@ -58,7 +59,8 @@ def _place(model: Model) -> str:
 
 
 def choose(found: tuple[Candidate, ...], task: str, name: str | None, variable: str) -> Candidate | None:
-    """The model for a task: the one of that name, else the only one; None where the release has none and none is named.
+    """The model for a task: the one of that name, else the only one, or the only one with an ONNX graph; None where the
+    release has none and none is named.
 
     Raises VerificationFailed when the named one is not there, InvalidInput when there are several and none is named,
     and what is wrong with a model that may be meant.
@@ -69,9 +71,13 @@ def choose(found: tuple[Candidate, ...], task: str, name: str | None, variable: 
     fitting = [one for one in found if one.task == task]
     listed = ", ".join(one.model.repo for one in fitting) or "none"
     if name is None:
-        if len(fitting) > 1:
-            raise InvalidInput(f"The release has {len(fitting)} models to {task}: {listed}.", hint=f"Set {variable}.")
-        return fitting[0] if fitting else None
+        with_graph = [one for one in fitting if any(path.endswith(".onnx") for path in one.files)]
+        if len(fitting) > 1 and len(with_graph) != 1:
+            option = "--embedder" if task == EMBED else "--reranker"
+            raise InvalidInput(
+                f"The release has {len(fitting)} models to {task}: {listed}.", hint=f"Set {variable}, or give {option}."
+            )
+        return next(iter(with_graph or fitting), None)
     meant = [one for one in fitting if name.lower() in names(one.model)] or [
         one for one in fitting if name.lower() in _by_fastembed(one.model)
     ]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from provisioner.errors import MissingExtra
+from provisioner.errors import MissingExtra, ProvisionError
+from provisioner.serve.raying.refused import StartRefused
 
 
 def app(arguments: Mapping[str, Any]) -> Any:
@@ -18,8 +19,16 @@ def app(arguments: Mapping[str, Any]) -> Any:
     Args:
         arguments: variables of docs/serve.md and docs/ray.md by name, before those of the environment.
 
-    Raises InvalidDocument for the variables, NotFound and VerificationFailed for the release, as a local start does.
+    Raises StartRefused where the variables or the release are not right, or Ray is not installed: message and hint in
+    one text, and the traceback ends here, since both are all that `serve status` and `serve run` show.
     """
+    try:
+        return _built(arguments)
+    except ProvisionError as error:
+        raise StartRefused.of(error) from None
+
+
+def _built(arguments: Mapping[str, Any]) -> Any:
     try:
         from provisioner.serve.raying import application
     except ModuleNotFoundError as error:

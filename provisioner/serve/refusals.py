@@ -45,6 +45,10 @@ class Unauthorized(Refused):
     kind = "unauthorized"
 
 
+class Repeated(Refused):
+    """A header that may be there once, and was there again: servers and proxies differ in which one they take."""
+
+
 class NotServed(Refused):
     """A model that this server does not have."""
 

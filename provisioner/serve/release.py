@@ -17,12 +17,11 @@ from provisioner.record import LOCK_NAME, RECORD_NAME, ReleaseRecord
 from provisioner.record import parse as parse_record
 from provisioner.report import Evidence, Finding
 from provisioner.serve.backend import Checked
-from provisioner.stores.directory import DirectoryStore
 from provisioner.stores.directory.check import check
 from provisioner.stores.directory.files import read_small
 from provisioner.stores.targets import open_mounted
 
-_AGAIN = "Mirror it again (provision mirror --repair), then start the server again."
+_AGAIN = "Mirror it again (provision mirror --to STORE --repair), then start the server again."
 _MEANT = "Mount the release of this lock, or give the server the lock that it is to serve."
 
 
@@ -44,24 +43,22 @@ class Mounted:
 def find(at: str) -> str:
     """The folder of a release: the one that is mounted, or the active one of a mounted store.
 
-    Raises NotFound where there is neither.
+    Raises NotFound where there is neither, UsageError for an address that is no folder here.
     """
     if os.path.lexists(os.path.join(at, RECORD_NAME)):
         return os.path.abspath(at)
-    store = _store(at)
-    if store is not None and (active := store.active()) and os.path.lexists(store.path(active, RECORD_NAME)):
+    store = open_mounted(at)  # knows `pvc`, and says why a bucket cannot be served
+    if active := store.active():
         return os.path.abspath(store.path(active))
+    if there := store.releases():
+        raise NotFound(
+            f"{store.name} is a store without an active release.",
+            hint=f"Make one active: provision releases activate {there[0]} --at {store.name}",
+        )
     raise NotFound(
-        f"There is no release at {at}: it has no {RECORD_NAME}, and no store with an active release.",
+        f"There is no release at {store.name}: it has no {RECORD_NAME}, and is no store.",
         hint="Mount a release there (provision emit mount), or name another folder with --at.",
     )
-
-
-def _store(at: str) -> DirectoryStore | None:
-    try:
-        return open_mounted(at)
-    except ProvisionError:
-        return None
 
 
 def opened(at: str, lock: str | None, evidence: Evidence) -> Mounted:

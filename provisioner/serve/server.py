@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import math
+import os
 import signal
 import socket
 import threading
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # Clients and proxies keep connections for a minute; a request on one that is just closing would be lost.
 _KEEP_ALIVE_S = 75
+_LAST_ANSWERS_S = 1  # for refusals to be sent
+_WORKERS = ("start", "embed-", "rerank-")  # names of threads that compute
 
 
 class _Http(uvicorn.Server):
@@ -76,7 +79,9 @@ class Server:
         if self.failure is None:
             await self._drain()
         self._http.should_exit = True
+        refusing = asyncio.create_task(self._refuse_the_rest(self._settings.drain))
         await serving
+        refusing.cancel()
         await self._backend.close()
 
     def _load(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -89,23 +94,35 @@ class Server:
             loop.call_soon_threadsafe(self._loaded)
 
     def _loaded(self) -> None:
-        if self._grpc and not self._ending.is_set():
+        if self._ending.is_set():
+            return
+        if self._grpc:
             self._grpc.set_ready(True)
         start.say_ready(self._settings)
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error
-        self._backend.failed(str(error) if isinstance(error, ProvisionError) else "The start failed.")
+        known = isinstance(error, ProvisionError)
+        self._backend.failed(str(error) if known else "The start failed.")
+        code = error.exit_code if isinstance(error, ProvisionError) else 1
+        log.error(str(error) if known else "the start failed", extra=fields(event="failed", exit_code=code))
         self._ending.set()
 
     def _signalled(self) -> None:
-        """The first signal drains, a second one ends what is still at work."""
+        """The first signal drains, a second one refuses what is still at work."""
         self._signals += 1
-        if self._signals > 1:
-            self._http.force_exit = True
+        if self._signals == 2:
+            self._hurry = asyncio.ensure_future(self._refuse_the_rest(0))  # kept, or the loop forgets it
             if self._grpc:
-                self._hurry = asyncio.ensure_future(self._grpc.stop(0))  # kept, or the loop forgets it
+                self._grpc_hurry = asyncio.ensure_future(self._grpc.stop(0))
         self._ending.set()
+
+    async def _refuse_the_rest(self, seconds: float) -> None:
+        """After so many seconds: what waits gets its 503, and what is left after that is cut off."""
+        await asyncio.sleep(seconds)
+        await self._backend.close()
+        await asyncio.sleep(_LAST_ANSWERS_S)
+        self._http.force_exit = True
 
     async def _drain(self) -> None:
         """Say that the server is ending while connections are still taken: whoever sends requests here learns of it a
@@ -120,6 +137,14 @@ class Server:
         self._http.should_exit = True
         if self._grpc:
             await self._grpc.stop(self._settings.drain)
+
+    def leave(self) -> None:
+        """End the process at once where a thread is still inside a native library: it cannot be stopped, and aborts the
+        process when it comes back while Python is being taken down."""
+        if any(thread.name.startswith(_WORKERS) for thread in threading.enumerate()):
+            if self._app.tracing:
+                self._app.tracing.close()
+            os._exit(0)
 
     async def _start_grpc(self) -> None:
         if self._settings.grpc_port is not None:
@@ -146,6 +171,7 @@ def serve(settings: Settings) -> None:
     if server.failure is not None:
         raise server.failure
     log.info("ended", extra=fields(event="ended"))
+    server.leave()
 
 
 def _config(app: Application, settings: Settings) -> uvicorn.Config:
@@ -158,7 +184,7 @@ def _config(app: Application, settings: Settings) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, math.ceil(settings.drain)),
+        timeout_graceful_shutdown=math.ceil(settings.drain) + 2 * _LAST_ANSWERS_S,
     )
 
 

@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from provisioner.errors import VerificationFailed
+from provisioner.errors import MissingExtra, VerificationFailed
 from provisioner.report import Evidence
 from provisioner.serve import catalog, cpus, offline, release
 from provisioner.serve.backend import Served, Status
@@ -80,7 +81,6 @@ def load(settings: Settings, backend: LocalBackend, tasks: tuple[str, ...] | Non
 
     Raises NotFound, VerificationFailed, InvalidInput, MissingExtra.
     """
-    began = time.monotonic()
     todo = plan(settings, tasks)
     backend.checked(todo.mounted.checked)
     try:
@@ -90,7 +90,7 @@ def load(settings: Settings, backend: LocalBackend, tasks: tuple[str, ...] | Non
         _blame(settings)
         raise
     _give_back()
-    backend.ready(time.monotonic() - began)
+    backend.ready(age())
 
 
 def _give_back() -> None:
@@ -100,11 +100,15 @@ def _give_back() -> None:
 
 
 def say_ready(settings: Settings) -> None:
-    """Log that requests are answered, and the seconds from the start of Python until then, imports included."""
+    """Log that requests are answered, and since when the process is there."""
+    log.info("ready", extra=fields(event="ready", role=settings.role, seconds=round(age(), 3)))
+
+
+def age() -> float:
+    """Seconds since this process was made, the start of Python and all imports included."""
     with open("/proc/self/stat", "rb") as stat, open("/proc/uptime", "rb") as uptime:
         ticks = int(stat.read().rpartition(b")")[2].split()[19])
-        seconds = float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
-    log.info("ready", extra=fields(event="ready", role=settings.role, seconds=round(seconds, 3)))
+        return float(uptime.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _blame(settings: Settings) -> None:
@@ -117,6 +121,8 @@ def _blame(settings: Settings) -> None:
 
 def checked(settings: Settings) -> Status:
     """Everything that a start does but for listening; what would be served. Raises as `load` does."""
+    if settings.grpc_port is not None and find_spec("grpc_health") is None:
+        raise MissingExtra("gRPC", "grpc")
     backend = LocalBackend(settings.role, settings.limits, settings.wait)
     load(settings, backend)
     status = backend.status()

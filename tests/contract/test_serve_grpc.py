@@ -154,3 +154,23 @@ def test_a_stream_is_finished_before_the_server_ends(release: Path, tmp_path: Pa
         assert len(np.concatenate(rows)) == 600
         assert served.process.wait(60) == 0
         assert not any(text in served.log.read_text() for text in texts)
+
+
+def test_a_call_has_its_place_among_the_requests_of_http(release: Path, tmp_path: Path) -> None:
+    variables = {"GRPC_PORT": "0", "MAX_CONCURRENT": "1"}
+    with serving(release, tmp_path, **variables) as served, grpc.insecure_channel(served.grpc) as channel:
+        stream = serve_pb2_grpc.ModelsStub(channel).EmbedStream(pb.EmbedRequest(texts=["a"] * 20_000))
+        next(stream)  # and no more is read: it stays at work
+        assert served.ask("/embed", {"texts": ["a"]})[0] == 429
+        stream.cancel()
+
+
+def test_a_second_signal_ends_calls_at_work(release: Path, tmp_path: Path) -> None:
+    variables = {"GRPC_PORT": "0", "DRAIN_SECONDS": "3000"}
+    with serving(release, tmp_path, **variables) as served, grpc.insecure_channel(served.grpc) as channel:
+        stream = serve_pb2_grpc.ModelsStub(channel).EmbedStream(pb.EmbedRequest(texts=["a"] * 20_000))
+        next(stream)
+        served.process.terminate()
+        await_event(served, "draining")
+        served.process.terminate()
+        assert served.process.wait(60) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from subprocess import run
 from typing import Any
 
@@ -20,12 +21,14 @@ from provisioner.serve.engines.interface import Floats, Item
 from provisioner.serve.grpc import bulk
 from provisioner.serve.grpc.server import start
 from provisioner.serve.settings import Role, Settings
+from tests.support import http_core
 from tests.support.grpc_core import MODELS, Core, pb, refused, serving, trailing
 from tests.support.http_core import EMBEDDER, MARK, PATIENCE_S, small, wait_for
 from tests.support.readonly import REPOSITORY
 from tests.support.serve_engines import Gated, Plain
 
 Code = grpc.StatusCode
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -51,6 +54,17 @@ def test_without_the_token_nothing_is_answered_but_health(metadata: tuple[tuple[
         wait_for(lambda: health(core) == SERVING)
         assert core.embed(MARK, metadata=bearer("secret")).result().count == 1
         assert not core.engine.batches[1:]
+
+
+def test_a_token_that_is_there_twice() -> None:
+    with serving(api_key="secret") as core:
+        for metadata in (bearer("other") + bearer("secret"), bearer("secret") + bearer("other"), bearer("secret") * 2):
+            stream = core.models.EmbedStream(pb.EmbedRequest(texts=["a"]), metadata=metadata)
+            reflection = core.channel.stream_stream(REFLECTION)(iter([b""]), metadata=metadata)
+            for call in (core.embed("a", metadata=metadata), stream, reflection):
+                error = refused(call)
+                assert (error.code(), trailing(error)["kind"]) == (Code.INVALID_ARGUMENT, "bad_request")
+        assert core.embed("a", metadata=(("other", "a"), ("other", "b"), *bearer("secret"))).result().count == 1
 
 
 @pytest.mark.parametrize(
@@ -139,6 +153,21 @@ def test_as_many_calls_as_there_may_be() -> None:
         assert core.models.Info(pb.InfoRequest()).ready
         engine.free()
         assert first.result().count == 1
+        assert core.embed("b").result().count == 1
+
+
+def test_http_and_grpc_share_one_limit() -> None:
+    engine, limits = Gated(), small(concurrent=1)
+    with (
+        ThreadPoolExecutor(1) as other,
+        http_core.serving(engine, limits=limits) as http,
+        serving(limits=limits, gate=http.app.gate) as core,
+    ):
+        asked = other.submit(http.embed, "a")
+        engine.begun()
+        assert refused(core.embed("b")).code() is Code.RESOURCE_EXHAUSTED
+        engine.free()
+        assert asked.result().status == 200
         assert core.embed("b").result().count == 1
 
 
@@ -292,6 +321,23 @@ def test_the_end_does_not_wait_longer_than_it_may() -> None:
         core.within(core.running.stop(0.2))
         assert refused(call).code() in (Code.CANCELLED, Code.UNAVAILABLE)
         assert MARK not in core.log.getvalue()
+
+
+def test_the_end_is_hurried_by_another_one() -> None:
+    engine = Gated()
+    with serving(engine) as core:
+        watch = health_pb2_grpc.HealthStub(core.channel).Watch(health_pb2.HealthCheckRequest())
+        wait_for(lambda: next(watch).status == SERVING)
+        call = core.embed(MARK)
+        engine.begun()
+        patient = asyncio.run_coroutine_threadsafe(core.running.stop(10 * PATIENCE_S), core.loop)
+        assert next(watch).status == NOT_SERVING
+        assert not patient.done() and not call.done()
+        hurried = [asyncio.run_coroutine_threadsafe(core.running.stop(0), core.loop) for _ in range(2)]
+        for ending in (*hurried, patient):
+            ending.result(PATIENCE_S)
+        assert refused(call).code() in (Code.CANCELLED, Code.UNAVAILABLE)
+        core.within(core.running.stop(0))
 
 
 def test_a_request_id_comes_back_and_is_in_the_log() -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,8 @@ def test_one_bit_in_the_weights_is_found_when_every_byte_is_read(copy: Path, tmp
     done = refused(copy, tmp_path, VERIFY="full")
     assert done.code == 3 and "onnx/model.onnx: digest" in sentence(done), done.err
     assert '"event":"ready"' not in done.err
+    (failed,) = (line for line in map(json.loads, done.err.splitlines()[:-2]) if line.get("event") == "failed")
+    assert (failed["level"], failed["exit_code"]) == ("error", 3) and "onnx/model.onnx" in failed["message"]
 
 
 def test_weights_that_compute_no_numbers_are_refused_without_reading_every_byte(copy: Path, tmp_path: Path) -> None:
@@ -198,6 +201,17 @@ def test_two_candidates_have_to_be_chosen_from(tmp_path: Path) -> None:
     assert done.code == 0 and [one["repo"] for one in done.json["models"]] == ["local/two"]
 
 
+def test_a_store_without_an_active_release_says_how_to_make_one_active(good: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(good.parent.parent, tmp_path / "inactive"))
+    (store / "current").unlink()
+    done = refused(store, tmp_path)
+    assert done.code == 7 and f"releases activate {good.name}" in sentence(done)
+    (store / "current").write_text(good.name)
+    (store / "releases" / good.name / "release.json").unlink()
+    done = refused(store, tmp_path)
+    assert done.code == 3 and "release.json" in sentence(done)
+
+
 def test_nothing_mounted_and_wrong_variables_have_exit_codes_of_their_own(good: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert refused(tmp_path / "empty", tmp_path).code == 7
@@ -246,6 +260,27 @@ def test_check_says_what_would_be_served_and_ends(good: Path, tmp_path: Path) ->
         "rerank": RERANKER_REPO,
     }
     assert done.json["release"]["evidence"] == "recorded"
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_what_is_not_done_in_time_is_refused_and_the_end_is_an_orderly_one(
+    good: Path, tmp_path: Path, signals: int
+) -> None:
+    more = {"DRAIN_DELAY": "0", "DRAIN_SECONDS": "1" if signals == 1 else "60", "INDEXING_ONLY": "True"}
+    with serving(good, tmp_path, EMBEDDER_BATCH_MAX_SIZE="64", EMBEDDER_BATCH_MAX_TOKENS="16384", **more) as served:
+        body = {"texts": ["word " * 250] * 300}
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(served.ask, "/embed", body) for _ in range(4)]
+            while 'queue_depth_texts{task="embed"} 0.0' in served.ask("/metrics")[1]:
+                pass
+            for _ in range(signals):
+                served.process.send_signal(signal.SIGTERM)
+                await_event(served, "draining")
+            answers = [one.result() for one in asked]
+        assert served.process.wait(60) == 0
+    assert {status for status, _ in answers} <= {200, 503} and 503 in {status for status, _ in answers}
+    assert all(answer["request_id"] for status, answer in answers if status == 503)
+    assert "terminate called" not in served.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,12 @@ def test_changed_weights_keep_the_replicas_from_running_and_it_says_why(wrong: d
 
 def test_a_missing_file_keeps_the_application_from_being_built(wrong: dict[str, str]) -> None:
     assert "does not match its lock" in wrong["missing"] and "tokenizer.json" in wrong["missing"]
+    assert "During handling" not in wrong["missing"] and "in build" not in wrong["missing"], "a traceback of ours"
 
 
 def test_a_wrong_variable_is_named(wrong: dict[str, str]) -> None:
     assert "EMBEDDER_MAX_REPLICAS" in wrong["variable"] and "whole number" in wrong["variable"]
+    assert "StartRefused" in wrong["variable"] and "docs/ray.md lists the variables." in wrong["variable"], "the hint"
 
 
 def test_the_application_beside_them_still_answers(wrong: dict[str, str], served: Cluster) -> None:

@@ -79,10 +79,12 @@ class Core:
 
 
 @contextmanager
-def serving(engine: Plain | None = None, *, ready: bool = True, **settings: Any) -> Iterator[Core]:
+def serving(
+    engine: Plain | None = None, *, ready: bool = True, gate: Gate | None = None, **settings: Any
+) -> Iterator[Core]:
     """The server with one embedder and one reranker."""
     used = replace(Settings(), **({"host": "127.0.0.1", "grpc_port": 0} | settings))
-    instruments, embedder, gate = Instruments(), engine or Plain(), Gate(used.limits)
+    instruments, embedder, gate = Instruments(), engine or Plain(), gate or Gate(used.limits)
     backend = LocalBackend(used.role, used.limits, used.wait, instruments)
     backend.checked(RELEASE)
     for task, repo, one in (("embed", EMBEDDER, embedder), ("rerank", RERANKER, Plain(scores=True))):

@@ -17,6 +17,7 @@ from provisioner.emit.yaml import dump, text
 from provisioner.errors import InvalidDocument, InvalidInput, NotFound, UsageError
 from provisioner.model import Layout
 from provisioner.serve import settings as variables
+from provisioner.serve.raying import scaling
 from provisioner.serve.settings import EngineName, Role
 from tests.support import kube_tools, manifests
 from tests.support.faults_process import provision
@@ -440,6 +441,55 @@ def test_a_worker_has_room_for_a_model_and_the_http_side(cpu: str, threads: str)
     assert env(one)["EMBEDDER_OMP_NUM_THREADS"] == env(one)["RERANKER_OMP_NUM_THREADS"] == threads
 
 
+def workers_env(table: dict[str, Any], made: tuple[Made, ...] = BOTH) -> dict[str, str]:
+    spec = emitted("ray", {"ray": table}, made)["RayService/rag8s-onnx"]["spec"]["rayClusterConfig"]
+    (one,) = spec["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    return env(one)
+
+
+@pytest.mark.parametrize(
+    ("made", "table", "embedders", "rerankers"),
+    [
+        ((EMBEDDER,), {}, 2, None),
+        (BOTH, {}, 1, 1),
+        (BOTH, {"workers": 5, "max_workers": 8}, 3, 2),
+        (BOTH, {"workers": 1}, 1, 1),
+        (BOTH, {"workers": 4, "worker": {"cpu": 1}}, 2, 1),
+        ((EMBEDDER,), {"workers": 6, "max_workers": 6}, 6, None),
+    ],
+)
+def test_every_worker_gets_a_replica(
+    made: tuple[Made, ...], table: dict[str, Any], embedders: int, rerankers: int | None
+) -> None:
+    """A worker without one has no proxy, and so would never be ready."""
+    told = workers_env(table, made)
+    sizes = scaling.parse(told, variables.parse(told))
+    assert sizes.embedder.least == embedders
+    assert sizes.embedder.most == table.get("max_workers", 4)
+    found = {name for name in told if name.startswith("RERANKER_")}
+    assert not found if rerankers is None else sizes.reranker.least == rerankers
+
+
+def test_a_number_of_replicas_that_is_given_is_kept() -> None:
+    for name in ("EMBEDDER_MIN_REPLICAS", "EMBEDDER_MAX_REPLICAS"):
+        told = workers_env({"env": {name: "1"}}, (EMBEDDER,))
+        sizes = scaling.parse(told, variables.parse(told)).embedder
+        assert 1 in (sizes.least, sizes.most)
+
+
+def auth(table: dict[str, Any]) -> list[str | None]:
+    """What head, worker and autoscaler are told of authentication."""
+    cluster = emitted("ray", {"ray": table})["RayService/rag8s-onnx"]["spec"]["rayClusterConfig"]
+    templates = (cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"][0]["template"])
+    containers = [one["spec"]["containers"][0] for one in templates]
+    return [env(one).get("RAY_AUTH_MODE") for one in (*containers, cluster["autoscalerOptions"])]
+
+
+def test_kuberay_may_ask_the_dashboard() -> None:
+    assert auth({}) == ["disabled"] * 3
+    assert auth({"env": {"RAY_AUTH_MODE": "token"}}) == ["token", "token", None], "KubeRay tells its autoscaler"
+
+
 def test_an_application_that_can_never_run_is_refused() -> None:
     for table in ({"workers": 1, "max_workers": 1}, {"workers": 1, "max_workers": 2, "worker": {"cpu": 1}}):
         with pytest.raises(InvalidInput) as refused:
@@ -484,11 +534,20 @@ def test_one_flag_takes_ours(name: str, tmp_path: Path) -> None:
     printed = provision(*given, "--serve-image", "registry.example/ours:2", cwd=tmp_path)
     assert printed.code == 0, printed.err
     assert "registry.example/ours:2" in printed.out
+    assert "--serve-image" not in printed.err
     refused = provision(*given, "--image", "theirs:1", cwd=tmp_path)
     assert refused.code == 2
     assert "--serve-image" in refused.err
     wrong = provision("emit", "server", name, "--server", "mine", cwd=tmp_path)
     assert wrong.code == 4, wrong.err
+
+
+@pytest.mark.parametrize(("name", "noted"), [("onyx", 1), ("qwiser", 1), ("ray", 1), ("compose", 0)])
+def test_an_image_that_no_cluster_can_pull_is_noted(name: str, noted: int, tmp_path: Path) -> None:
+    write(tmp_path, *BOTH)
+    printed = provision("emit", "server", name, "--server", "provision", cwd=tmp_path)
+    assert printed.code == 0, printed.err
+    assert printed.err.count("push it and give --serve-image") == noted
 
 
 def test_a_lock_of_weights_is_refused_on_the_command_line(tmp_path: Path) -> None:

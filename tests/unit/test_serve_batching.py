@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
 from provisioner.serve.batching.lanes import Computed, Lanes
@@ -306,6 +307,25 @@ def test_a_failing_batch_fails_only_those_in_it_and_tells_no_text(caplog: pytest
     assert line["trace"][0] == "RuntimeError"
     assert "serve_engines.py" in line["trace"][-1]
     assert "poison" not in json.dumps(line) + caplog.text
+
+
+class Widening(Plain):
+    """Rows as wide as the longest text of their batch, as a graph may give that was exported wrongly."""
+
+    def run(self, items: Sequence[Item]) -> Floats:
+        rows: Floats = np.ones((len(items), max(item.length for item in items)), np.float32)
+        return rows
+
+
+def test_rows_of_different_widths_fail_their_request_and_not_the_lane() -> None:
+    async def test() -> None:
+        async with open_lanes(Widening(), size=1) as lanes:
+            with pytest.raises(Failed):
+                await ask(lanes, "a", "b" * 60)
+            assert (await ask(lanes, "later")).rows.shape == (1, 5)
+            assert lanes.waiting == 0
+
+    run(test)
 
 
 def test_what_onnxruntime_says_about_a_failed_batch_is_logged(caplog: pytest.LogCaptureFixture) -> None:

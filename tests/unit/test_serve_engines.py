@@ -23,12 +23,12 @@ from tokenizers import Tokenizer
 from provisioner.errors import InvalidDocument, InvalidInput, VerificationFailed
 from provisioner.serve import engines
 from provisioner.serve.engines import Engine, Item
-from provisioner.serve.engines.batch import AREA, pieces
+from provisioner.serve.engines.batch import AREA, arrays, pieces
 from provisioner.serve.engines.choice import graph_of
 from provisioner.serve.engines.choose import agree
 from provisioner.serve.engines.pooling import normalized, pool
 from provisioner.serve.engines.precision import precision
-from provisioner.serve.engines.tokens import Tokens, longest_first, tokens
+from provisioner.serve.engines.tokens import Row, Tokens, longest_first, tokens
 from provisioner.serve.recipe import Lengths, Mode, Padding, Recipe
 from provisioner.serve.refusals import Invalid
 from provisioner.serve.settings import EngineName, ModelSettings
@@ -405,7 +405,7 @@ def test_a_graph_with_fewer_tokens_than_its_model_is_refused(made: Path, engine:
     table = helper.make_tensor("table", TensorProto.FLOAT, [3000, 4], [1.0] * 12_000)
     nodes = [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])]
     save(made / GRAPH, nodes, {"last_hidden_state": ("batch", "sequence", 4)}, ["input_ids"], weights=[table])
-    with pytest.raises(InvalidInput, match="fewer tokens|cannot compute a text"):
+    with pytest.raises(InvalidInput, match=r"fewer tokens|cannot compute a text"):
         load(made, engine=engine)
 
 
@@ -432,6 +432,19 @@ def test_of_a_very_long_text_the_same_tokens_stay(onnx: Engine, text: str) -> No
     tokenizer.enable_truncation(512)
     (pair,) = onnx.tokenize([("a query", text)], 512)
     assert pair.data.ids.tolist() == tokenizer.encode("a query", text).ids
+
+
+@pytest.mark.parametrize("engine", GRAPHS)
+def test_weights_in_a_file_beside_the_graph(made: Path, embedder: Path, onnx: Engine, engine: EngineName) -> None:
+    import onnx as format_
+
+    graph = format_.load(embedder / GRAPH)
+    external = {"save_as_external_data": True, "location": "model.onnx_data", "size_threshold": 1024}
+    format_.save(graph, _below(made), **external)
+    assert (made / "onnx" / "model.onnx_data").stat().st_size > (made / GRAPH).stat().st_size
+    found = load(made, engine=engine)
+    assert found.about.precision == "int8"
+    np.testing.assert_allclose(found.run(found.tokenize(TEXTS)), onnx.run(onnx.tokenize(TEXTS)), atol=1e-4)
 
 
 def test_weights_that_are_not_finite_are_refused(made: Path) -> None:
@@ -526,6 +539,18 @@ def test_the_precision_of_no_graph_is_unknown(data: bytes) -> None:
         assert precision(str(path)) == "unknown"
     finally:
         path.unlink()
+
+
+@pytest.mark.parametrize(("limit", "width"), [(512, 16), (512, 512), (13, 13), (5, 13)])
+def test_a_width_is_a_multiple_and_no_more_than_the_limit(limit: int, width: int) -> None:
+    length = 500 if width == 512 else 13
+    items = [Item(length, Row(np.ones(length, np.int64))), Item(1, Row(np.ones(1, np.int64)))]
+    for left in (False, True):
+        found = arrays(items, Padding(7, left=left), 16, limit)
+        assert {array.shape for array in found.values()} == {(2, width)}
+        assert found["attention_mask"].sum(axis=1).tolist() == [length, 1]
+        assert (found["input_ids"][found["attention_mask"] == 0] == 7).all()
+        assert found["attention_mask"][1, -1 if left else 0] == 1
 
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=60))

@@ -192,18 +192,6 @@ def test_more_requests_than_may_be_at_work_are_refused(gated: Core) -> None:
     wait_for(lambda: gated.app.gate.at_work == 0 and gated.app.gate.held == 0)
 
 
-def test_bodies_take_a_bounded_piece_of_memory() -> None:
-    with serving(Gated(), limits=small(body=4096)) as core:
-        large = HEAD + b"Content-Length: 4000\r\n\r\n" + b" " * 3999  # one byte is missing
-        waiting = [core.raw(large) for _ in range(4)]
-        wait_for(lambda: core.app.gate.held == 4 * 3999)
-        with core.raw(large) as connection:
-            assert answer(connection).status == 429
-        for connection in waiting:
-            connection.close()
-        wait_for(lambda: core.app.gate.held == 0)
-
-
 def test_nothing_is_answered_before_the_models_are_there() -> None:
     with serving(ready=False) as core:
         refused = core.embed("a")

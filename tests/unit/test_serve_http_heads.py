@@ -45,6 +45,17 @@ def pour(connection: socket.socket, piece: bytes, size: int) -> int:
     return sent
 
 
+def told(connection: socket.socket) -> bytes:
+    """What came until the other side closed, if that was in order."""
+    found = b""
+    try:
+        while part := connection.recv(MIB):
+            found += part
+    except ConnectionResetError:
+        pass
+    return found
+
+
 def counted(core: Core, name: str, **labels: str) -> float:
     text = core.ask("GET", "/metrics").body.decode()
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
@@ -59,7 +70,8 @@ def counted(core: Core, name: str, **labels: str) -> float:
 def test_a_head_without_an_end_is_not_kept(core: Core, beginning: bytes) -> None:
     piece = b"\r\n" * 2048 if beginning == b"\r\n" else b"A" * 4096
     with core.raw(beginning) as connection:
-        assert pour(connection, piece, 64 * MIB) < 64 * MIB or closed(connection)
+        pour(connection, piece, 64 * MIB)
+        assert told(connection).split()[1:2] in ([b"431"], [b"400"], [])
 
 
 def test_many_headers_are_a_long_head_too(core: Core) -> None:
@@ -88,8 +100,9 @@ def test_a_head_of_several_pieces_is_counted_from_its_beginning(core: Core) -> N
 
 def test_a_large_body_is_no_head(core: Core) -> None:
     body = json.dumps({"texts": ["a" * 100_000] * 10}).encode()
-    with core.raw(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body + REQUEST) as connection:
-        assert [answer(connection).status for _ in range(2)] == [200, 200]
+    with core.raw(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body) as connection:
+        connection.sendall(ALIVE + b"Connection: close\r\n\r\n")
+        assert told(connection).count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
 def test_a_refusal_is_an_answer_and_is_logged_and_counted(core: Core) -> None:

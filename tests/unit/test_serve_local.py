@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from provisioner.errors import VerificationFailed
-from provisioner.serve import asks
 from provisioner.serve.backend import EmbedAsk, Embedded, RerankAsk, Served
 from provisioner.serve.engines.interface import Floats, Item
 from provisioner.serve.local import LocalBackend, warm

@@ -52,6 +52,12 @@ def _one_image(program: OnyxSettings | QwiserSettings | RaySettings) -> None:
         raise click.UsageError("--image names the image of theirs: leave it out, or give --serve-image.")
 
 
+def _note_image(program: OnyxSettings | QwiserSettings | RaySettings, image: str, plain: str) -> None:
+    """A cluster takes a name without a registry for one of Docker Hub."""
+    if program.server != "theirs" and image == plain:
+        click.echo(f"Image {image} is what `make image` makes here: push it and give --serve-image.", err=True)
+
+
 @click.group("server", short_help="The model servers of a deployment: onyx, qwiser, kserve, ray, compose.")
 def command() -> None:
     """The model servers of a known deployment, each around the release that the lock describes.
@@ -90,9 +96,11 @@ def onyx(to: str, wait: int | None, settings: Settings, facts: Facts, write: Cal
       provision emit server onyx --server provision --serve-image registry.example/model-provisioner-server:0.1.0
     """
     from provisioner.emit.kubernetes.servers.onyx import objects
+    from provisioner.emit.kubernetes.servers.serve_settings import ServeSettings
 
     _one_image(settings.onyx)
     write(objects(settings, settings.target(to), facts, wait=wait))
+    _note_image(settings.onyx, settings.serve.image, ServeSettings().image)
 
 
 @command.command("qwiser", short_help="QWiser: embeddings workers.")
@@ -116,9 +124,11 @@ def qwiser(to: str, wait: int | None, settings: Settings, facts: Facts, write: C
       provision emit server qwiser --set 'qwiser.workers=["embeddings-worker-msgs", "embeddings-worker-docs"]' ...
     """
     from provisioner.emit.kubernetes.servers.qwiser import objects
+    from provisioner.emit.kubernetes.servers.serve_settings import ServeSettings
 
     _one_image(settings.qwiser)
     write(objects(settings, settings.target(to), facts, wait=wait))
+    _note_image(settings.qwiser, settings.serve.image, ServeSettings().image)
 
 
 @command.command("kserve", short_help="KServe: a language model under vLLM.")
@@ -168,9 +178,11 @@ def ray(to: str, settings: Settings, facts: Facts, write: Callable[..., None]) -
       provision emit server ray --image ... --set ray.workers=3 --set ray.max_workers=3 --set ray.monitor=false
     """
     from provisioner.emit.kubernetes.servers.ray import objects
+    from provisioner.emit.kubernetes.servers.serve_settings import ServeSettings
 
     _one_image(settings.ray)
     write(objects(settings, settings.target(to), facts))
+    _note_image(settings.ray, settings.serve.ray_image, ServeSettings().ray_image)
 
 
 @command.command("compose", short_help="Docker Compose: both Onyx servers from a store on this host.")

@@ -37,6 +37,8 @@ class _Job:
     def fill(self, indices: Sequence[int], rows: Floats) -> None:
         if self._rows is None:
             self._rows = np.empty((self._size, *rows.shape[1:]), dtype=rows.dtype)
+        if rows.shape[1:] != self._rows.shape[1:]:  # numpy would stretch a row of one number
+            raise ValueError(f"rows of {rows.shape[1:]} after rows of {self._rows.shape[1:]}")
         self._rows[indices] = rows
         self._left -= len(indices)
         if not self._left:
@@ -97,7 +99,7 @@ class Lane:
                 self._changed.notify()
         if closed:
             self._room.leave(len(items))
-            raise NotReady("The server is ending.")
+            raise NotReady("The server is ending.", retry_after=1)
         try:
             return await job.answer()
         except asyncio.CancelledError:
@@ -116,7 +118,7 @@ class Lane:
             left = self._line.clear()
         self._room.leave(len(left))
         for job in _jobs(left):
-            job.fail(NotReady("The server ended before the answer was ready."))
+            job.fail(NotReady("The server ended before the answer was ready.", retry_after=1))
 
     def join(self, seconds: float) -> bool:
         """Whether the thread of a closed lane ended within so many seconds. Blocks."""
@@ -161,10 +163,14 @@ class Lane:
             _report(error, self._task, len(batch))
         self._last, self._ended = len(batch), monotonic()
         self._observe(batch, began, rows is None)
+        if rows is not None:
+            try:
+                _hand_out(batch, rows)
+            except Exception as error:  # rows of another width than this request's others, or no memory for them
+                rows = None
+                _report(error, self._task, len(batch))
         if rows is None:
             self._fail(batch)
-        else:
-            _hand_out(batch, rows)
 
     def _fail(self, batch: Sequence[Waiting[_Job]]) -> None:
         for job in _jobs(batch):

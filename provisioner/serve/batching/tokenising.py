@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from provisioner.serve.engines.interface import Engine, Input, Item
+from provisioner.serve.refusals import NotReady
 
 # What is tokenised in the event loop itself: 0.3 ms for a query, 1.7 ms at the most, measured on a slow core; a thread
 # would cost a query more than that where all cores are at work.
@@ -25,6 +26,9 @@ def characters(one: Input) -> int:
     return sum(len(part) if isinstance(part, str) else 1 for part in one)
 
 
+_Tokenize = Callable[[Sequence[Input], int | None], list[Item]]
+
+
 class Tokeniser:
     """Tokenises for one engine: a query at once, a longer one in a thread for these, bulk in others."""
 
@@ -32,19 +36,26 @@ class Tokeniser:
         self._engine = engine
         self._short = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-tokens-short")
         self._bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix=f"{name}-tokens-bulk")
+        self._closed = False
 
     async def items(self, inputs: Sequence[Input], max_length: int | None) -> list[Item]:
-        """Items of inputs, as Engine.tokenize."""
+        """Items of inputs, as Engine.tokenize. Raises NotReady after `close`."""
         size, count = sum(map(characters, inputs)), len(inputs)
         if size <= INLINE_CHARACTERS and count <= INLINE_TEXTS:
             return self._each(inputs, max_length)
-        loop = asyncio.get_running_loop()
         if size <= SHORT_CHARACTERS and count <= SHORT_TEXTS:
-            return await loop.run_in_executor(self._short, self._each, inputs, max_length)
+            return await self._in(self._short, self._each, inputs, max_length)
         items: list[Item] = []
         for part in _slices(inputs):
-            items += await loop.run_in_executor(self._bulk, self._engine.tokenize, part, max_length)
+            items += await self._in(self._bulk, self._engine.tokenize, part, max_length)
         return items
+
+    async def _in(
+        self, threads: ThreadPoolExecutor, work: _Tokenize, inputs: Sequence[Input], max_length: int | None
+    ) -> list[Item]:
+        if self._closed:
+            raise NotReady("The server is ending.", retry_after=1)
+        return await asyncio.get_running_loop().run_in_executor(threads, work, inputs, max_length)
 
     def _each(self, inputs: Sequence[Input], max_length: int | None) -> list[Item]:
         """One by one: tokenizers has one pool of threads for several texts, whoever asks, and two short ones waited 70
@@ -53,6 +64,7 @@ class Tokeniser:
 
     def close(self) -> None:
         """Ends the threads, when what they do now is done."""
+        self._closed = True
         for threads in (self._short, self._bulk):
             threads.shutdown(wait=False, cancel_futures=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,8 +12,21 @@ from provisioner.serve.engines.tokens import Ids, Row
 from provisioner.serve.recipe import Padding
 
 # Attention takes memory with the square of the length: 8 texts of 512 tokens cost MiniLM 500 MB at once, and no CPU
-# computes them faster than one after the other (docs/performance.md).
+# computes them faster than one after the other.
 AREA = 2**17  # texts x tokens x tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Grain:
+    """In which pieces a graph is best computed.
+
+    Attributes:
+        area: of a piece at most, unless one text alone is larger.
+        step: widths are multiples of it.
+    """
+
+    area: int = AREA
+    step: int = 1
 
 
 def pieces(items: Sequence[Item], area: int = AREA) -> Iterator[list[int]]:
@@ -27,9 +41,13 @@ def pieces(items: Sequence[Item], area: int = AREA) -> Iterator[list[int]]:
         yield piece
 
 
-def arrays(items: Sequence[Item], padding: Padding) -> dict[str, Ids]:
-    """All that a graph may ask for, each (n, width)."""
-    shape = (len(items), max(item.length for item in items))
+def arrays(items: Sequence[Item], padding: Padding, step: int = 1, limit: int = 2**31) -> dict[str, Ids]:
+    """All that a graph may ask for, each (n, width).
+
+    The width is the next multiple of `step`, but no more than `limit`.
+    """
+    longest = max(item.length for item in items)
+    shape = (len(items), max(longest, min(limit, longest + -longest % step)))
     ids, mask = np.full(shape, padding.id, np.int64), np.zeros(shape, np.int64)
     types = np.full(shape, padding.type_id, np.int64)
     for at, item in enumerate(items):

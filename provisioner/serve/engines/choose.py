@@ -21,7 +21,6 @@ from provisioner.serve.settings import EngineName, ModelSettings
 
 _ENOUGH = 0.9999  # cosine with ONNX Runtime's vectors
 _SCORES = 0.01  # of a logit, relative to its size
-_GPU_AREA = 2**26
 _PROBES = (
     "A query.",
     "Every byte of this model matched the lock before it was loaded.",
@@ -47,9 +46,9 @@ def load(
     if engine is EngineName.FASTEMBED or (task == "embed" and MODULES not in wanted.files):
         return _fastembed(wanted, engine)
     recipe = read(wanted.folder, wanted.files, task, settings.max_length)
-    path = graph_of(wanted.folder, wanted.files, settings.graph, task)
     if engine is EngineName.TORCH:
         return _torch(wanted, recipe)
+    path = graph_of(wanted.folder, wanted.files, settings.graph, task)
     if engine is EngineName.CUDA:
         return _cuda(wanted, recipe, path)
     if recipe.only_torch or path is None:
@@ -151,8 +150,6 @@ def _engine(
         recipe.default_prompt,
     )
     made = GraphEngine(about, graph, tokens(wanted.folder, wanted.files, recipe), recipe, output_of(graph, wanted.task))
-    if cuda:
-        made = dataclasses.replace(made, area=_GPU_AREA)
     return dataclasses.replace(made, about=dataclasses.replace(about, dimensions=dimensions_of(made)))
 
 

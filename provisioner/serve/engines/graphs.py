@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from provisioner.errors import InvalidInput, ProvisionError, VerificationFailed
-from provisioner.serve.engines.batch import AREA, arrays, pieces, positions
+from provisioner.serve.engines.batch import Grain, arrays, pieces, positions
 from provisioner.serve.engines.interface import About, Floats, Input, Item
 from provisioner.serve.engines.pooling import normalized, pool
 from provisioner.serve.engines.tokens import Ids, Tokens
@@ -40,6 +40,10 @@ class Graph(Protocol):
     def outputs(self) -> tuple[Port, ...]:
         """What it gives."""
 
+    @property
+    def grain(self) -> Grain:
+        """In which pieces it is best computed."""
+
     def compute(self, feeds: dict[str, Ids], output: str) -> Floats:
         """One output."""
 
@@ -50,7 +54,6 @@ class GraphEngine:
 
     Attributes:
         output: the name of the one that is taken.
-        area: of a piece, in texts x tokens x tokens.
     """
 
     about: About
@@ -58,7 +61,6 @@ class GraphEngine:
     tokens: Tokens
     recipe: Recipe
     output: str
-    area: int = AREA
 
     def tokenize(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Item]:
         """See Engine."""
@@ -66,7 +68,7 @@ class GraphEngine:
 
     def run(self, items: Sequence[Item]) -> Floats:
         """See Engine."""
-        parts = [(piece, self._piece([items[at] for at in piece])) for piece in pieces(items, self.area)]
+        parts = [(piece, self._piece([items[at] for at in piece])) for piece in pieces(items, self.graph.grain.area)]
         if len(parts) == 1 and parts[0][0] == list(range(len(items))):
             return parts[0][1]
         answer: Floats = np.empty((len(items), *parts[0][1].shape[1:]), np.float32)
@@ -75,7 +77,7 @@ class GraphEngine:
         return answer
 
     def _piece(self, items: list[Item]) -> Floats:
-        feeds = arrays(items, self.tokens.padding)
+        feeds = arrays(items, self.tokens.padding, self.graph.grain.step, self.recipe.lengths.limit)
         wanted = {port.name for port in self.graph.inputs}
         if "position_ids" in wanted:
             feeds["position_ids"] = positions(feeds["attention_mask"])

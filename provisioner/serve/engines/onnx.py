@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from provisioner.errors import InvalidInput, MissingExtra
+from provisioner.serve.engines.batch import Grain
 from provisioner.serve.engines.graphs import Port
 from provisioner.serve.engines.interface import Floats
 from provisioner.serve.engines.tokens import Ids
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3
+_GPU = Grain(area=2**26)
 _TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
@@ -28,7 +30,8 @@ class OnnxGraph:
     session: InferenceSession
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    types: dict[str, Any] = field(default_factory=dict)
+    types: dict[str, Any]
+    grain: Grain
 
     def compute(self, feeds: dict[str, Ids], output: str) -> Floats:
         """See Graph."""
@@ -70,7 +73,9 @@ def load(path: str, threads: int, *, cuda: bool = False) -> OnnxGraph:
     if cuda and session.get_providers()[0] != CUDA:
         raise InvalidInput("ONNX Runtime has its CUDA provider, but no GPU answers.", hint="Set ENGINE=onnx for CPU.")
     types = {one.name: _TYPES.get(one.type, np.int64) for one in session.get_inputs()}
-    return OnnxGraph(session, _ports(session.get_inputs()), _ports(session.get_outputs()), types)
+    return OnnxGraph(
+        session, _ports(session.get_inputs()), _ports(session.get_outputs()), types, _GPU if cuda else Grain()
+    )
 
 
 def _library() -> Any:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from provisioner.errors import InvalidInput, MissingExtra
+from provisioner.serve.engines.batch import Grain
 from provisioner.serve.engines.graphs import Port
 from provisioner.serve.engines.interface import Floats
 from provisioner.serve.engines.tokens import Ids
 
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last on Arm
+_GRAIN = Grain(step=16)  # it compiles kernels for each width, and keeps them: 100 MB more after a hundred widths
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class OpenvinoGraph:
     outputs: tuple[Port, ...]
     idle: SimpleQueue[Any]
     bf16: bool
+    grain: Grain = _GRAIN
 
     def compute(self, feeds: dict[str, Ids], output: str) -> Floats:
         """See Graph."""

@@ -29,7 +29,7 @@ class _Reading:
 
 
 class Reads:
-    """Reads messages, in the order in which they were asked for.
+    """Reads messages: those of one connection in turn, and connections in turn.
 
     Args:
         places: messages at once. A connection has half of them at most: one client does not keep all others out.
@@ -59,11 +59,11 @@ class Reads:
         try:
             async with deadline, self._place(peer):
                 begun = True
-                with_limit = self._began(peer, deadline)
+                reading = self._began(peer, deadline)
                 try:
                     return await ask()
                 finally:
-                    self._reading.discard(with_limit)
+                    self._reading.discard(reading)
         except TimeoutError:
             if begun:
                 raise SlowBody("The message did not arrive in time.") from None

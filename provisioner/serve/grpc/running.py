@@ -21,7 +21,11 @@ from provisioner.serve.settings import Limits, Settings
 
 MODELS: str = serve_pb2.DESCRIPTOR.services_by_name["Models"].full_name
 
-_SILENT_S = 60  # after which a client is asked whether it is still there
+_SILENT_S, _DEAD_S = 60, 20  # after which a client is asked whether it is still there, and given up
+_BESIDE = 64  # streams of a connection beside those at work: its own client queues what is more, and is not refused
+_WINDOW = 2**16  # bytes that a client may send of messages that are not being read, on one connection
+_FRAME = 2**14  # bytes; the least that HTTP/2 has
+_CONNECTIONS, _IDLE_S = 1024, 600
 
 
 class Running:
@@ -45,7 +49,7 @@ class Running:
         task.add_done_callback(self._telling.discard)
 
     async def stop(self, grace: float) -> None:
-        """Take no more calls, give those at work so many seconds, and end."""
+        """Take no more calls, give those at work so many seconds, and end. Again, with fewer seconds, hurries it."""
         await self._state.enter_graceful_shutdown()
         stopping = asyncio.create_task(self._server.stop(grace))
         # gRPC would wait for those who watch the health as well, and they never end by themselves.
@@ -64,7 +68,7 @@ async def start(
     gate = gate or Gate(settings.limits)
     calls = Calls(backend, settings, instruments, gate, tracing, opened=opened, idle=idle)
     server = grpc.aio.server(interceptors=(calls,), options=_options(settings.limits))
-    models = Models(Counted(backend, instruments, tracing), settings.limits)
+    models = Models(Counted(backend, instruments, tracing, gate), settings.limits)
     serve_pb2_grpc.add_ModelsServicer_to_server(models, server)
     state = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
@@ -89,7 +93,23 @@ def _options(limits: Limits) -> tuple[tuple[str, int], ...]:
         ("grpc.compression_enabled_algorithms_bitset", 1 << grpc.Compression.NoCompression),
         # Two servers on one port would each get some of the calls.
         ("grpc.so_reuseport", 0),
+        *_memory(limits),
         ("grpc.keepalive_time_ms", _SILENT_S * 1000),
+        ("grpc.keepalive_timeout_ms", _DEAD_S * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_connection_idle_ms", _IDLE_S * 1000),
+        ("grpc.server_handshake_timeout_ms", round(limits.body_seconds * 1000)),
+    )
+
+
+def _memory(limits: Limits) -> tuple[tuple[str, int], ...]:
+    """What clients can make gRPC hold, beside the messages that `reads` lets in."""
+    return (
+        ("grpc.max_allowed_incoming_connections", _CONNECTIONS),
+        ("grpc.max_concurrent_streams", limits.concurrent + _BESIDE),
+        ("grpc.http2.lookahead_bytes", _WINDOW),
+        ("grpc.http2.bdp_probe", 0),  # it would widen the window of who sends fast to megabytes
+        ("grpc.http2.max_frame_size", _FRAME),
     )
 
 

@@ -16,16 +16,17 @@ from provisioner.serve.http import apis, docs, failures, metrics, probes, tracin
 from provisioner.serve.http.access_log import AccessLog
 from provisioner.serve.http.admission import Admission, Gate
 from provisioner.serve.http.auth import Auth
-from provisioner.serve.http.body import Body
+from provisioner.serve.http.body import SPARE, Body
 from provisioner.serve.http.counted import Counted
 from provisioner.serve.http.ids import Ids
 from provisioner.serve.http.openapi import completed
+from provisioner.serve.http.pieces import Pieces
 from provisioner.serve.http.routes import Paths
 from provisioner.serve.http.tracing import Traces, Tracing
 from provisioner.serve.instruments import Instruments
 from provisioner.serve.settings import Settings
 
-_OPEN = ("/health", "/healthz", "/readyz", "/api/health", "/metrics", "/openapi.json")
+_OPEN = ("/health", "/healthz", "/readyz", "/api/health", "/metrics")
 
 
 class Application(FastAPI):
@@ -78,6 +79,7 @@ def _empty() -> Application:
         title="Model server",
         version=__version__,
         description="Embeds and reranks with models whose every byte matched their lock.",
+        openapi_url=None,  # `docs` gives it, and makes its text once
         docs_url=None,  # FastAPI's page loads its script from a CDN
         redoc_url=None,
         redirect_slashes=False,  # would send a client to whatever its Host header says
@@ -91,10 +93,11 @@ def _surround(app: Application, backend: Backend, settings: Settings, instrument
     app.add_middleware(Body, settings.limits, app.gate)
     app.add_middleware(Auth, settings.api_key, app.public)
     app.add_middleware(Admission, backend, app.gate)
-    app.add_middleware(failures.Guard)
+    app.add_middleware(failures.Guard, settings.limits.body + SPARE)
     if app.tracing:
         app.add_middleware(Traces, app.tracing)
     app.add_middleware(AccessLog, instruments)
+    app.add_middleware(Pieces)
     app.add_middleware(Ids, known)
 
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from provisioner.serve.http import ids
 from provisioner.serve.http.routes import Paths
-from provisioner.serve.refusals import Unauthorized
+from provisioner.serve.refusals import Repeated, Unauthorized
 
 _READS = ("GET", "HEAD")
 
@@ -22,9 +22,12 @@ class Auth:
         self._open = opened
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request through. Raises Unauthorized."""
+        """Pass one request through. Raises Unauthorized, Repeated."""
         if self._key is not None and scope["type"] == "http" and not self._is_open(scope):
-            check(self._key, ids.of(scope).headers.get(b"authorization", b""))
+            asked = ids.of(scope)
+            if b"authorization" in asked.repeated:
+                raise Repeated("The header Authorization is there more than once.")
+            check(self._key, asked.headers.get(b"authorization", b""))
         await self._app(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:

@@ -7,14 +7,14 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provisioner.serve.http import ids
-from provisioner.serve.http.admission import Gate
+from provisioner.serve.http.admission import Gate, Held
 from provisioner.serve.http.ids import Asked
-from provisioner.serve.refusals import Invalid, SlowBody, TimedOut, TooLarge, Unsupported
+from provisioner.serve.refusals import Busy, Invalid, Repeated, SlowBody, TimedOut, TooLarge, Unsupported
 from provisioner.serve.settings import Limits
 
 _BODILESS = ("GET", "HEAD", "OPTIONS")
 _LINGER = 1.0  # seconds
-_SPARE = 2**16  # bytes
+SPARE = 2**16  # bytes
 
 
 class Body:
@@ -26,77 +26,77 @@ class Body:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request through. Raises TooLarge, SlowBody, Unsupported, Busy, TimedOut."""
+        """Pass one request through. Raises TooLarge, SlowBody, Unsupported, Repeated, Busy, TimedOut."""
         if scope["type"] != "http" or scope["method"] in _BODILESS:
             return await self._app(scope, receive, send)
         asked = ids.of(scope)
         self._check(asked)
-        try:
-            await self._read_and_pass(asked, scope, receive, send)
-        finally:
-            self._gate.free(asked.received)
+        await self._read_and_pass(asked, scope, receive, send)
         return None
 
     def _check(self, asked: Asked) -> None:
+        if b"content-encoding" in asked.repeated:
+            raise Repeated("The header Content-Encoding is there more than once.")
         encoding = asked.headers.get(b"content-encoding", b"identity").strip().lower()
         if encoding not in (b"identity", b""):
-            asked.linger = self._limits.body + _SPARE
             raise Unsupported("Compressed bodies are not read here; send it with no Content-Encoding.")
         length = asked.headers.get(b"content-length", b"0")
         # The HTTP parser lets only digits through, but another ASGI server may not.
         if not length.isdigit():
             raise Invalid("The Content-Length is not a number.")
         if len(length) > 18 or int(length) > self._limits.body:
-            raise self._too_large(asked)
+            raise self._too_large()
 
-    def _too_large(self, asked: Asked) -> TooLarge:
-        asked.linger = self._limits.body + _SPARE
+    def _too_large(self) -> TooLarge:
         return TooLarge(f"The body is larger than the {self._limits.body} bytes that are read.")
 
     async def _read_and_pass(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
-        body: bytes | None = None
+        held, reading = None, True
         try:
             async with asyncio.timeout(self._limits.body_seconds) as deadline:
-                body = await self._read(asked, receive)
-                if body is None:
-                    return
-                deadline.reschedule(asyncio.get_running_loop().time() + self._limits.seconds)
-                await self._work(asked, deadline, scope, body, receive, send)
+                with self._gate.holding(lambda: _expire(deadline)) as held:
+                    body = await self._read(asked, held, receive)
+                    if body is None:
+                        return
+                    self._gate.complete(held)
+                    reading = False
+                    deadline.reschedule(asyncio.get_running_loop().time() + self._limits.seconds)
+                    with self._gate.entered():
+                        await self._work(asked, deadline, scope, body, receive, send)
         except TimeoutError as error:
             if not deadline.expired():
                 raise  # the routes' own
             if asked.gone:
                 return
-            if body is None:
-                asked.linger = self._limits.body + _SPARE
+            if reading and held is not None and held.dropped:
+                raise Busy("The body made room for others, which came faster.", retry_after=1) from error
+            if reading:
                 raise SlowBody(f"The body did not arrive within {self._limits.body_seconds:g} seconds.") from error
             raise TimedOut(f"The answer was not ready within {self._limits.seconds:g} seconds.") from error
 
-    async def _read(self, asked: Asked, receive: Receive) -> bytes | None:
-        """The body, or None where the client went away in the middle of it."""
-        parts: list[bytes] = []
-        size = 0
+    async def _read(self, asked: Asked, held: Held, receive: Receive) -> Receive | None:
+        """What gives the body, or None where the client went away in the middle of it."""
+        whole = bytearray()
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 asked.gone = True
                 return None
             part: bytes = message.get("body", b"")
-            size += len(part)
-            if size > self._limits.body:
-                raise self._too_large(asked)
-            self._gate.hold(len(part))
+            if len(part) + len(whole) > self._limits.body:
+                raise self._too_large()
+            self._gate.add(held, len(part))
             asked.received += len(part)
-            parts.append(part)
             if not message.get("more_body", False):
-                return b"".join(parts) if len(parts) > 1 else part
+                return _once(bytes(whole + part) if whole else part)
+            whole += part
 
     async def _work(
-        self, asked: Asked, deadline: asyncio.Timeout, scope: Scope, body: bytes, receive: Receive, send: Send
+        self, asked: Asked, deadline: asyncio.Timeout, scope: Scope, body: Receive, receive: Receive, send: Send
     ) -> None:
         watching = asyncio.create_task(_watch(asked, deadline, receive))
         try:
-            await self._app(scope, _once(body), send)
+            await self._app(scope, body, send)
         finally:
             watching.cancel()
 
@@ -107,11 +107,17 @@ async def _watch(asked: Asked, deadline: asyncio.Timeout, receive: Receive) -> N
         pass
     if not asked.complete:  # a server reports the end of a complete answer in the same way
         asked.gone = True
+        _expire(deadline)
+
+
+def _expire(deadline: asyncio.Timeout) -> None:
+    if not deadline.expired():
         deadline.reschedule(asyncio.get_running_loop().time())
 
 
 def _once(body: bytes) -> Receive:
-    """The body in one message; then nothing more, since whoever waits for the client to go is cancelled instead."""
+    """The body in one message, and not kept; then nothing more, since whoever waits for the client to go is cancelled
+    instead."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:

@@ -1,4 +1,4 @@
-"""`GET /docs`: what the server can be asked, as a plain page of its OpenAPI document.
+"""`GET /openapi.json`: what the server can be asked; `GET /docs`: the same as a plain page.
 
 FastAPI's own page loads its script from a CDN, which a cluster does not reach.
 """
@@ -6,11 +6,11 @@ FastAPI's own page loads its script from a CDN, which a cluster does not reach.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -25,15 +25,30 @@ _Json = Mapping[str, Any]
 
 
 def router() -> APIRouter:
-    """`/docs`, GET and HEAD."""
+    """`/docs` and `/openapi.json`, GET and HEAD. Both are made once, when somebody asks."""
     routes = APIRouter()
+    texts: dict[Callable[[_Json], str], bytes] = {}
+
+    def made(request: Request, make: Callable[[_Json], str]) -> bytes:
+        if make not in texts:
+            texts[make] = make(request.app.openapi()).encode()
+        return texts[make]
+
+    headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
 
     async def page(request: Request) -> HTMLResponse:
-        headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
-        return HTMLResponse(render(request.app.openapi()), headers=headers)
+        return HTMLResponse(made(request, render), headers=headers)
 
-    routes.add_api_route("/docs", page, methods=["GET", "HEAD"], include_in_schema=False)
+    async def document(request: Request) -> Response:
+        return Response(made(request, _text), media_type="application/json")
+
+    for path, endpoint in (("/docs", page), ("/openapi.json", document)):
+        routes.add_api_route(path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
     return routes
+
+
+def _text(document: _Json) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def render(document: _Json) -> str:

@@ -5,6 +5,7 @@ The log keeps an error's type and place, never its message: that may quote a tex
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from fastapi import FastAPI, Request
@@ -17,11 +18,13 @@ from provisioner.serve import logs
 from provisioner.serve.http import apis, ids
 from provisioner.serve.http.body import linger
 from provisioner.serve.http.invalid import invalid
+from provisioner.serve.http.stalled import ABORT
 from provisioner.serve.refusals import (
     Broken,
     Invalid,
     NoSuchMethod,
     NoSuchPath,
+    NotReady,
     Refused,
     TooLarge,
     Unauthorized,
@@ -87,10 +90,15 @@ def _translated(status: int) -> Refused:
 
 
 class Guard:
-    """Answers what the middlewares inside of it refuse, and whatever else goes wrong in there."""
+    """Answers what the middlewares inside of it refuse, and whatever else goes wrong in there.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        limit: bytes of a body that is not read which are still taken in behind an answer.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
+        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request through."""
@@ -100,31 +108,40 @@ class Guard:
             return await self._app(scope, receive, send)
         except Refused as error:
             refused = error
+        except asyncio.CancelledError:  # the server ends now; else requests end by their deadlines
+            refused = NotReady("The server is ending.", retry_after=2)
         except Exception as error:
             log.error("A request failed.", extra=logs.fields(trace=logs.trace(error)))
             refused = Broken("The server failed on this request; its log says more under the id of the request.")
         if ids.of(scope).started:
-            # Only a cut connection can tell the client now. The error itself stays out of other libraries' logs.
-            raise BrokenOff("An answer broke off after its head was sent.") from None
-        return await _send(scope, receive, send, refused)
+            return await _cut(scope, receive, refused)
+        return await self._send(scope, receive, send, refused)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
+        asked = ids.of(scope)
+        response = answer(Request(scope), refused)
+        if not asked.unread:
+            return await response(scope, receive, send)
+
+        async def last(message: Message) -> None:
+            if message["type"] != "http.response.body" or message.get("more_body", False):
+                return await send(message)
+            await send({**message, "more_body": True})
+            await linger(receive, self._limit)
+            return await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        return await response(scope, receive, last)
 
 
 class BrokenOff(Exception):
     """Makes the server cut the connection."""
 
 
-async def _send(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
-    asked = ids.of(scope)
-    response = answer(Request(scope), refused)
-    if not asked.linger:
-        return await response(scope, receive, send)
-    asked.close = True
-
-    async def last(message: Message) -> None:
-        if message["type"] != "http.response.body" or message.get("more_body", False):
-            return await send(message)
-        await send({**message, "more_body": True})
-        await linger(receive, asked.linger)
-        return await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    return await response(scope, receive, last)
+async def _cut(scope: Scope, receive: Receive, refused: Refused) -> None:
+    """End the connection: only that can tell the client now that its answer is not whole."""
+    ids.of(scope).refused = refused.kind
+    if (abort := scope.get(ABORT)) is None:
+        raise BrokenOff("An answer broke off after its head was sent.") from None
+    abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,7 +34,8 @@ class Asked:
         received, sent: bytes of the bodies.
         refused: the kind of the refusal, or "".
         close: whether the connection ends with the answer.
-        linger: bytes of the body that are still read and dropped behind the answer.
+        unread: whether something of the body may still come.
+        repeated: headers that are there more than once; `headers` has the last of them.
         trace: the id of its trace, or "".
     """
 
@@ -53,7 +55,8 @@ class Asked:
     tokens: int = 0
     refused: str = ""
     close: bool = False
-    linger: int = 0
+    unread: bool = False
+    repeated: frozenset[bytes] = frozenset()
     trace: str = ""
 
 
@@ -110,22 +113,33 @@ class Ids:
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 asked.started, asked.status = True, message["status"]
-                ends = [(b"connection", b"close")] if asked.close else []
+                # A body that nobody reads would be taken in without end.
+                ends = [(b"connection", b"close")] if asked.close or asked.unread else []
                 message = {**message, "headers": [*message.get("headers", ()), head, *ends]}
             elif message["type"] == "http.response.body":
                 asked.sent += len(message.get("body", b""))
                 asked.complete = not message.get("more_body", False)
             await send(message)
 
+        async def reading() -> Message:
+            message = await receive()
+            if not message.get("more_body", False):
+                asked.unread = False
+            return message
+
         with answering(asked):
-            await self._app(scope, receive, noting)
+            await self._app(scope, reading, noting)
         return None
 
     def _ask(self, scope: Scope) -> Asked:
-        headers = dict(scope["headers"])
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         name = given_or_new(headers.get(b"x-request-id", b""))
         path = _path(scope)
         asked = Asked(name, _method(scope), path, self._paths.template(path), headers)
+        asked.unread = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+        if len(headers) < len(scope["headers"]):
+            counts = Counter(key for key, _ in scope["headers"])
+            asked.repeated = frozenset(key for key, count in counts.items() if count > 1)
         scope["provisioner.asked"] = asked
         return asked
 

@@ -10,13 +10,14 @@ import asyncio
 from typing import Any, ClassVar
 
 from fastapi import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from provisioner.serve.http import ids
 from provisioner.serve.http.access_log import note
 from provisioner.serve.http.apis.answers import failure
 from provisioner.serve.http.ids import Asked
 from provisioner.serve.http.routes import OTHER
+from provisioner.serve.http.stalled import Unstalled
 from provisioner.serve.instruments import Instruments
 from provisioner.serve.refusals import LongHead, Refused, SlowHead
 from provisioner.serve.settings import Limits
@@ -25,7 +26,7 @@ MOST = 2**16  # bytes of a head; clients and proxies send a few hundred, with co
 _LINGER = 1.0  # seconds
 
 
-class Bounded(HttpToolsProtocol):
+class Bounded(Unstalled):
     """Refuses a head of more than MOST bytes with 431, and one that does not arrive in time with 408.
 
     The time counts from the first byte of a head, and for the first one from the connection; a timer is made for
@@ -43,7 +44,7 @@ class Bounded(HttpToolsProtocol):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._in_head = True  # or before one
-        self._begun = False  # a head of which there is something
+        self._ended: object = None  # the scope of the request that ended last; another one is of a head that began
         self._moved = False  # whether what was parsed last brought a request further
         self._count = 0  # bytes since that was so
         self._over = False
@@ -63,29 +64,25 @@ class Bounded(HttpToolsProtocol):
         """Parse what came, as long as it keeps the limits."""
         if self._over:
             return  # what a refused client still sends
-        room = MOST - self._count
-        if self._in_head and len(data) > room:
-            self._feed(data[:room])
+        if self._in_head and len(data) > MOST - self._count:
+            first, data = data[: MOST - self._count], data[MOST - self._count :]
+            self._feed(first)
             if not self._moved:
                 self._refuse(LongHead(f"The head of the request is larger than the {MOST} bytes that are read."))
+            if self._over or self.transport.is_closing():
                 return
-            data = data[room:]
         self._feed(data)
         if self._count > MOST:
             self._refuse(LongHead(f"There are more than {MOST} bytes between the parts of the body, or behind it."))
-        elif self._timer is None and self._in_head and (self._begun or not self._moved):
+        elif self._in_head and self._timer is None and (self._begun or not self._moved):
             self._watch()
-
-    def on_message_begin(self) -> None:
-        """The first byte of a head."""
-        super().on_message_begin()
-        self._begun = True
 
     def on_headers_complete(self) -> None:
         """The last byte of it."""
         super().on_headers_complete()
         self._in_head, self._moved = False, True
-        self._unwatch()
+        if self._timer is not None:
+            self._unwatch()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -95,12 +92,15 @@ class Bounded(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The end of the request."""
         super().on_message_complete()
-        self._in_head, self._begun, self._moved = True, False, True
+        self._in_head, self._ended, self._moved = True, self.scope, True
+
+    @property
+    def _begun(self) -> bool:
+        return self._in_head and self.scope is not self._ended
 
     def _feed(self, data: bytes) -> None:
         self._moved = False
-        if not self.transport.is_closing():
-            super().data_received(data)
+        super().data_received(data)
         self._count = 0 if self._moved else self._count + len(data)
 
     def _watch(self) -> None:
@@ -125,7 +125,7 @@ class Bounded(HttpToolsProtocol):
         self._unwatch()
         asked = Asked(ids.given_or_new(b""), OTHER, "", OTHER, {}, status=refused.status, refused=refused.kind)
         if self.instruments is not None:
-            note(asked, self.instruments)
+            note(asked, self.instruments, request_id=asked.id)
         if not self._in_head:
             self.transport.close()  # the application, which waits for the body, learns that its client is gone
         elif self.cycle is not None and not self.cycle.response_complete:

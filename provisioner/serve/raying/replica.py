@@ -14,16 +14,13 @@ from provisioner.serve import start
 from provisioner.serve.backend import Checked, EmbedAsk, Embedded, Ranked, RerankAsk, Served
 from provisioner.serve.local import LocalBackend
 from provisioner.serve.raying.metrics import RayWatch
+from provisioner.serve.raying.refused import StartRefused
 from provisioner.serve.raying.scaling import CHECK_PERIOD_S
 from provisioner.serve.raying.variables import merged
 from provisioner.serve.refusals import Busy, Refused
 from provisioner.serve.settings import EMBED, ModelSettings, Settings, parse
 
 _PROBE = "a query"
-
-
-class StartRefused(Exception):
-    """Why a replica does not start, in the sentence that `serve status` shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class Replica:
         try:
             self._backend, self._described = _loaded(task, given, release, self._watch)
         except ProvisionError as error:
-            raise StartRefused(f"{error} {error.hint}".strip()) from None
+            raise StartRefused.of(error) from None
 
     async def embed(self, ask: EmbedAsk) -> Embedded | Refused:
         """Vectors of texts."""

@@ -7,12 +7,13 @@ https://github.com/ray-project/kuberay/blob/v1.7.0/ray-operator/controllers/ray/
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
 from provisioner.emit.kubernetes.facts import Facts
 from provisioner.emit.kubernetes.mount import Mount, mount
-from provisioner.emit.kubernetes.names import AbsolutePath, Quantity
+from provisioner.emit.kubernetes.names import AbsolutePath, EnvName, Quantity
 from provisioner.emit.kubernetes.objects import (
     RELEASE,
     SCRATCH_PATH,
@@ -38,6 +39,10 @@ PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": ray_
 FOLDER = {"RAY_TMPDIR": "/tmp"}  # Ray follows TMPDIR otherwise, and its autoscaler looks into /tmp/ray
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}  # else the head tries to report to its makers at every start
 OURS = "provisioner.serve.ray:app"
+# From 2.52 a token that Ray finds somewhere switches authentication on, and KubeRay asks the dashboard without one
+# unless `authOptions` is there, which 1.5.1 is the first to know.
+AUTH = EnvName("RAY_AUTH_MODE")
+OPEN = {str(AUTH): "disabled"}
 NODE_HEALTH = ("/api/healthz", 52365)  # of Ray's agent on each node, from 2.53
 _FREE = (  # address and port are Serve's, and nothing around the application counts on what it is for
     "DRAIN_DELAY",
@@ -46,6 +51,7 @@ _FREE = (  # address and port are Serve's, and nothing around the application co
     "MODEL_SERVER_BIND",
     "MODEL_SERVER_PORT",
 )
+_ROLES = (our_server.EMBEDDER, our_server.RERANKER)
 LOGS = "ray-logs"  # KubeRay's own name for it, so that its autoscaler gets the same volume
 
 
@@ -105,7 +111,7 @@ def _cluster(settings: Settings, facts: Facts, seen: Mount) -> Object:
     autoscaled = ray_around.autoscaled(ray)
     cluster: Object = {"rayVersion": str(ray.version), "enableInTreeAutoscaling": autoscaled}
     if autoscaled:
-        cluster["autoscalerOptions"] = _autoscaler()
+        cluster["autoscalerOptions"] = _autoscaler(ray)
     head = _template(settings, facts, seen, "ray-head", ray.head)
     head["spec"] |= ray_around.account(settings, token=autoscaled)
     worker = _template(settings, facts, seen, "ray-worker", ray.worker)
@@ -132,11 +138,12 @@ def _grace(settings: Settings) -> int:
     return max(grace, our_server.grace(settings)) if our_server.is_ours(settings.ray) else grace
 
 
-def _autoscaler() -> Object:
-    """Confinement of the container that KubeRay adds to the head."""
+def _autoscaler(ray: RaySettings) -> Object:
+    """Confinement of the container that KubeRay adds to the head. Where somebody chose a mode, KubeRay says it here."""
     asked = Resources(Quantity("500m"), Quantity("512Mi"), Quantity("500m"), Quantity("512Mi"))
-    folders = variables({"HOME": "/tmp/ray", "TMPDIR": "/tmp/ray"} | FOLDER)
-    return {"resources": resources(asked), "securityContext": container_security(), "env": folders}
+    auth = OPEN if our_server.is_ours(ray) and AUTH not in ray.env else {}
+    env = variables({"HOME": "/tmp/ray", "TMPDIR": "/tmp/ray"} | FOLDER | auth)
+    return {"resources": resources(asked), "securityContext": container_security(), "env": env}
 
 
 def _template(settings: Settings, facts: Facts, seen: Mount, name: str, wanted: Resources) -> Object:
@@ -159,16 +166,17 @@ def _template(settings: Settings, facts: Facts, seen: Mount, name: str, wanted: 
 
 
 def _models(settings: Settings, facts: Facts, seen: Mount) -> dict[str, str]:
-    """Which models, and with how many threads."""
+    """Which models, with how many threads, and of ours how many replicas."""
     ray, serve = settings.ray, settings.serve
     if not our_server.is_ours(ray):
-        return models(settings, facts, seen) | _threads(math.ceil(parts.cpus(ray.worker.cpu)))
+        return models(settings, facts, seen) | _threads(math.ceil(parts.cpus(ray.worker.cpu)), _ROLES)
     wishes = {our_server.EMBEDDER: ray.embedder or serve.embedder, our_server.RERANKER: ray.reranker or serve.reranker}
     found = our_server.models(serve, facts, wishes)
     at = {"PROVISION_SERVE_AT": str(seen.mounts[0]["mountPath"]), "DRAIN_SECONDS": str(serve.drain)}
     told = at | our_server.start(serve) | found | our_server.tasks(found)
     contradictions.refuse("ray", told, ray.env, ray.secrets, free=_FREE)
-    return told | _threads(_fitting(ray, len(found)))
+    roles = [role for role in _ROLES if f"MODEL_{role}_NAME" in found]
+    return told | OPEN | _threads(_fitting(ray, len(roles)), roles) | _replicas(ray, roles)
 
 
 def _fitting(ray: RaySettings, deployments: int) -> int:
@@ -176,7 +184,7 @@ def _fitting(ray: RaySettings, deployments: int) -> int:
 
     Raises InvalidInput where so many deployments can never run at once.
     """
-    cpus = max(math.ceil(parts.cpus(ray.worker.cpu_limit or ray.worker.cpu)), 1)  # as KubeRay counts them for Ray
+    cpus = _cpus(ray)
     wanted = deployments if cpus > 1 else deployments + 1
     if ray.max_workers < wanted:
         raise InvalidInput(
@@ -184,6 +192,26 @@ def _fitting(ray: RaySettings, deployments: int) -> int:
             hint="Raise ray.max_workers or ray.worker.cpu.",
         )
     return max(cpus - 1, 1)
+
+
+def _cpus(ray: RaySettings) -> int:
+    """Of a worker, as KubeRay counts them for Ray."""
+    return max(math.ceil(parts.cpus(ray.worker.cpu_limit or ray.worker.cpu)), 1)
+
+
+def _replicas(ray: RaySettings, roles: Sequence[str]) -> dict[str, str]:
+    """At least so many that every worker has one, as evenly as it goes: embedders first.
+
+    Serve has a proxy only where a replica is, and a worker without a proxy never gets ready. Who gives one of the two
+    numbers of a model gets the server's own default for the other.
+    """
+    models = max(ray.workers if _cpus(ray) > 1 else ray.workers - 1, len(roles))
+    result: dict[str, str] = {}
+    for place, role in enumerate(roles):
+        least = (models + len(roles) - 1 - place) // len(roles)
+        both = {f"{role}_MIN_REPLICAS": str(least), f"{role}_MAX_REPLICAS": str(max(ray.max_workers, least))}
+        result |= {} if any(EnvName(name) in ray.env for name in both) else both
+    return result
 
 
 def _ports_and_probes(settings: Settings, name: str) -> dict[str, object]:
@@ -203,9 +231,9 @@ def _ports_and_probes(settings: Settings, name: str) -> dict[str, object]:
     return result
 
 
-def _threads(number: int) -> dict[str, str]:
+def _threads(number: int, roles: Iterable[str]) -> dict[str, str]:
     """No more threads than CPUs: they would only take turns."""
-    names = ("EMBEDDER_OMP_NUM_THREADS", "RERANKER_OMP_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    names = (*(f"{role}_OMP_NUM_THREADS" for role in roles), "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     return dict.fromkeys(names, str(max(number, 1)))
 
 

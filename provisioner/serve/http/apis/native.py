@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from provisioner.serve.backend import Backend, EmbedAsk, RerankAsk
 from provisioner.serve.http.apis import bodies, prompts, tei
 from provisioner.serve.http.apis.answers import answer, declared, failure, rounded, rows
+from provisioner.serve.http.apis.wire import Fields
 from provisioner.serve.refusals import Invalid, Refused
 from provisioner.serve.settings import Settings
 
@@ -74,17 +75,17 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
 
     async def embed(request: Request) -> Response:
         """Vectors of `texts`, or of `inputs` as Text Embeddings Inference gives them."""
-        document = await bodies.read(request)
-        if _one(document, "texts", "inputs") == "inputs":
-            return await tei.embed(backend, document)
-        return await embedded(backend, bodies.checked(EmbedBody, document))
+        body = await bodies.read_as(request, limits, (EmbedBody, tei.EmbedBody), _embed_form)
+        if isinstance(body, tei.EmbedBody):
+            return await tei.embed(backend, body)
+        return await embedded(backend, body)
 
     async def rerank(request: Request) -> Response:
         """Scores of `documents`, or of `texts` as Text Embeddings Inference gives them."""
-        document = await bodies.read(request)
-        if _one(document, "documents", "texts") == "texts":
-            return await tei.rerank(backend, document)
-        return await reranked(backend, bodies.checked(RerankBody, document))
+        body = await bodies.read_as(request, limits, (RerankBody, tei.RerankBody), _rerank_form)
+        if isinstance(body, tei.RerankBody):
+            return await tei.rerank(backend, body)
+        return await reranked(backend, body)
 
     for path, endpoint, own, others in (
         ("/embed", embed, EmbedBody, tei.EmbedBody),
@@ -101,11 +102,19 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
     return routes
 
 
-def _one(document: bodies.Json, own: str, others: str) -> str:
-    """Which of two keys the body has. Raises Invalid if it has both or neither."""
-    if (own in document) is (others in document):
+def _embed_form(found: Fields) -> type[EmbedBody | tei.EmbedBody]:
+    return EmbedBody if _is_own(found, "texts", "inputs") else tei.EmbedBody
+
+
+def _rerank_form(found: Fields) -> type[RerankBody | tei.RerankBody]:
+    return RerankBody if _is_own(found, "documents", "texts") else tei.RerankBody
+
+
+def _is_own(found: Fields, own: str, others: str) -> bool:
+    """Whether the body is in our form, by which of two fields it has. Raises Invalid if it has both or neither."""
+    if (own in found) is (others in found):
         raise Invalid(f"The body has either `{own}` or, as for Text Embeddings Inference, `{others}`.", param=own)
-    return own if own in document else others
+    return own in found
 
 
 async def embedded(backend: Backend, body: EmbedBody) -> Response:

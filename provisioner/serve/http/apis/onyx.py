@@ -5,7 +5,7 @@
   `normalize_embeddings: false` leaves what the model's own modules normalise. `max_context_length` may exceed the
   model's usual length.
 - `/encoder/cross-encoder-scores` gives scores in the order of the documents. Versions of 2026 no longer call it.
-- `/custom/query-analysis`: versions up to the beginning of 2026 ask this in every search, and the search fails where it
+- `/custom/query-analysis`: versions up to December 2025 ask this in most searches, and the search fails where it
   does. The model for it is not served here, so the answer is what holds without one: not a query of keywords.
 - `/custom/connector-classification` and `/custom/content-classification` are not there (404): Onyx asks them only where
   ENABLE_CONNECTOR_CLASSIFIER or USE_INFORMATION_CONTENT_CLASSIFICATION is turned on.
@@ -101,15 +101,15 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
 
     async def embed(request: Request) -> Response:
         """Vectors of texts, each with the prefix for queries or for passages before it."""
-        return await _embed(backend, bodies.checked(EmbedBody, await bodies.read(request)))
+        return await _embed(backend, await bodies.read(request, limits, EmbedBody))
 
     async def scores(request: Request) -> Response:
         """Scores of documents."""
-        return await _scores(backend, bodies.checked(RerankBody, await bodies.read(request)))
+        return await _scores(backend, await bodies.read(request, limits, RerankBody))
 
     async def analysis(request: Request) -> Response:
         """No model looks at the query: it is never taken for one of keywords."""
-        bodies.checked(IntentBody, await bodies.read(request))
+        await bodies.read(request, limits, IntentBody)
         return answer({"is_keyword": False, "keywords": []})
 
     async def health() -> Response:

@@ -117,11 +117,11 @@ def refusal(refused: Refused, request_id: str) -> Response:
 
 def router(backend: Backend, settings: Settings) -> APIRouter:
     """The three paths."""
-    routes = APIRouter(prefix="/v1", tags=["OpenAI"])
+    routes, limits = APIRouter(prefix="/v1", tags=["OpenAI"]), settings.limits
 
     async def embeddings(request: Request) -> Response:
         """Vectors of a text, of texts, or of token ids."""
-        body = bodies.checked(EmbeddingsBody, await bodies.read(request))
+        body = await bodies.read(request, limits, EmbeddingsBody)
         return await _embeddings(backend, body)
 
     async def models() -> Response:
@@ -137,7 +137,7 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
 
     for path, endpoint, answers in (("/models", models, Models), ("/models/{model:path}", model, Model)):
         routes.add_api_route(path, endpoint, methods=["GET"], **declared(answers, Failure))
-    described = bodies.described(settings.limits, EmbeddingsBody)
+    described = bodies.described(limits, EmbeddingsBody)
     ways = declared(Embeddings, Failure)
     routes.add_api_route("/embeddings", embeddings, methods=["POST"], openapi_extra=described, **ways)
     return routes

@@ -18,6 +18,7 @@ from provisioner.serve.backend import Backend, EmbedAsk, Embedded, RerankAsk
 from provisioner.serve.http.apis import bodies
 from provisioner.serve.http.apis.answers import answer, declared, rounded, rows
 from provisioner.serve.http.apis.tei_refusals import Empty, Unhealthy, in_its_words
+from provisioner.serve.http.apis.wire import Fields, is_object
 from provisioner.serve.settings import Settings
 
 TRUNCATE = True  # its --auto-truncate
@@ -102,19 +103,19 @@ class Info(BaseModel):
     version: str
 
 
-async def embed(backend: Backend, document: bodies.Json) -> Response:
+async def embed(backend: Backend, body: EmbedBody) -> Response:
     """Answers `POST /embed`."""
-    return await in_its_words(_embed(backend, bodies.checked(EmbedBody, document)))
+    return await in_its_words(_embed(backend, body))
 
 
-async def rerank(backend: Backend, document: bodies.Json) -> Response:
+async def rerank(backend: Backend, body: RerankBody) -> Response:
     """Answers `POST /rerank`."""
-    return await in_its_words(_rerank(backend, bodies.checked(RerankBody, document)))
+    return await in_its_words(_rerank(backend, body))
 
 
-async def similarity(backend: Backend, document: bodies.Json) -> Response:
+async def similarity(backend: Backend, body: SimilarityBody) -> Response:
     """Answers `POST /similarity`."""
-    return await in_its_words(_similarity(backend, bodies.checked(SimilarityBody, document)))
+    return await in_its_words(_similarity(backend, body))
 
 
 def router(backend: Backend, settings: Settings) -> APIRouter:
@@ -123,14 +124,16 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
 
     async def root(request: Request) -> Response:
         """As `/embed`, `/similarity` or `/rerank`, by what the body has."""
-        document = await bodies.read(request)
-        if "inputs" not in document:
-            return await rerank(backend, document)
-        return await (similarity if isinstance(document["inputs"], dict) else embed)(backend, document)
+        body = await bodies.read_as(request, limits, (EmbedBody, SimilarityBody, RerankBody), _form)
+        if isinstance(body, EmbedBody):
+            return await embed(backend, body)
+        if isinstance(body, SimilarityBody):
+            return await similarity(backend, body)
+        return await rerank(backend, body)
 
     async def compare(request: Request) -> Response:
         """Cosines of sentences with one."""
-        return await similarity(backend, await bodies.read(request))
+        return await similarity(backend, await bodies.read(request, limits, SimilarityBody))
 
     async def info() -> Response:
         """What is served, in its words."""
@@ -140,6 +143,12 @@ def router(backend: Backend, settings: Settings) -> APIRouter:
     _post(routes, "/similarity", compare, Cosines, bodies.described(limits, SimilarityBody))
     routes.add_api_route("/info", info, methods=["GET"], **declared(Info))
     return routes
+
+
+def _form(found: Fields) -> type[EmbedBody | SimilarityBody | RerankBody]:
+    if "inputs" not in found:
+        return RerankBody
+    return SimilarityBody if is_object(found["inputs"]) else EmbedBody
 
 
 def _post(routes: APIRouter, path: str, endpoint: Callable[..., Any], answers: Any, body: bodies.Json) -> None:
@@ -194,7 +203,7 @@ async def _similarity(backend: Backend, body: SimilarityBody) -> Response:
 def _info(backend: Backend, settings: Settings) -> bodies.Json:
     """Raises NotReady."""
     status = backend.status()
-    if not status.models:
+    if not status.ready or not status.models:
         raise Unhealthy(status.detail or "No model is loaded.", retry_after=2)
     model = min(status.models, key=lambda one: one.task != "embed")
     embeds = model.task == "embed"

@@ -1,0 +1,14 @@
+"""Why something does not start, for `serve status`, which shows the text of an exception and nothing else of it."""
+
+from __future__ import annotations
+
+from provisioner.errors import ProvisionError
+
+
+class StartRefused(Exception):
+    """Why the application or a replica does not start, and what to do next, in one text."""
+
+    @classmethod
+    def of(cls, error: ProvisionError) -> StartRefused:
+        """With the hint."""
+        return cls(f"{error} {error.hint}".strip())
