@@ -27,6 +27,7 @@ def command(folder: str | None, output: Output) -> None:
       make demo      (in a clone: installs what it needs)
       provision demo
       provision demo --dir ./demo && provision releases list --at ./demo/pvc
+      provision demo --dir ./demo && provision serve --at ./demo/pvc
     """
     import os
     import tempfile
@@ -40,3 +41,5 @@ def command(folder: str | None, output: Output) -> None:
         os.makedirs(demo.folder, exist_ok=True)
         demo.run()
     output.result([asdict(step) for step in demo.steps], lambda: steps_table(demo.steps))
+    if folder:
+        output.note(f"Serve it: provision serve --at {os.path.join(folder, 'pvc')}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PIECE = 2**16  # bytes
@@ -25,6 +27,8 @@ class Pieces:
                 more = message.get("more_body", False)
                 for start in range(0, len(body), _PIECE):
                     last = start + _PIECE >= len(body)
+                    if start:
+                        await asyncio.sleep(0)  # others go on; and it ends here where the client has gone away
                     await send({**message, "body": body[start : start + _PIECE], "more_body": more or not last})
             else:
                 await send(message)

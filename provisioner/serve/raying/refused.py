@@ -11,4 +11,5 @@ class StartRefused(Exception):
     @classmethod
     def of(cls, error: ProvisionError) -> StartRefused:
         """With the hint."""
-        return cls(f"{error} {error.hint}".strip())
+        text = str(error)
+        return cls(f"{text.removesuffix('.')}. {error.hint}" if error.hint else text)

@@ -39,7 +39,7 @@ PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": ray_
 FOLDER = {"RAY_TMPDIR": "/tmp"}  # Ray follows TMPDIR otherwise, and its autoscaler looks into /tmp/ray
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}  # else the head tries to report to its makers at every start
 OURS = "provisioner.serve.ray:app"
-# From 2.52 a token that Ray finds somewhere switches authentication on, and KubeRay asks the dashboard without one
+# A token that `ray start` finds somewhere switches authentication on (2.60), and KubeRay asks the dashboard without one
 # unless `authOptions` is there, which 1.5.1 is the first to know.
 AUTH = EnvName("RAY_AUTH_MODE")
 OPEN = {str(AUTH): "disabled"}

@@ -19,6 +19,7 @@ from provisioner.serve.settings import Limits
 Fields = Mapping[str, msgspec.Raw]
 
 _ABSENT = msgspec.Raw()
+_FEW = 2**12  # items, of which the backend says how many there are
 _NO_TEXT: dict[str, Any] = {}  # stands for an object where none can be
 
 
@@ -75,12 +76,12 @@ def value(name: str, given: msgspec.Raw, most: Most) -> Any:
     try:
         if data.startswith(b"{"):
             return _NO_TEXT
-        if not data.startswith(b"[") or data.count(b",") < most.items:
+        if not data.startswith(b"[") or data.count(b",") < _FEW:
             return _ANY.decode(data)
         return _items(name, data, most)
     except msgspec.ValidationError:
         raise Invalid(f"{name}: There are items that are neither texts nor token ids.", param=name) from None
-    except ValueError:  # bytes that are no UTF-8 too
+    except (ValueError, RecursionError):  # bytes that are no UTF-8 too
         raise Invalid("The body is not JSON.") from None
 
 
@@ -94,12 +95,10 @@ def _items(name: str, data: bytes, most: Most) -> Any:
     lists = outside.count(b"[") - 1
     if texts + lists > most.items:
         raise _too_many(name, most.items)
-    if texts or lists:
-        return _ITEMS.decode(data)
-    if b"{" in outside or outside.count(b",") >= most.tokens:
+    if outside.count(b",") >= max(1, texts + lists) * most.tokens:
         raise _too_many(name, most.tokens)
-    return _ANY.decode(data)
+    return (_ITEMS if texts or lists or b"{" in outside else _ANY).decode(data)
 
 
 def _too_many(name: str, most: int) -> Invalid:
-    return Invalid(f"There are too many {name}; the most that a request may have is {most}.", param=name)
+    return Invalid(f"{name}: There are too many items; the most that a request may have is {most}.", param=name)
