@@ -189,7 +189,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="provision-bench-") as root, ExitStack() as stack:
         folder, release = folders(Path(root))
-        print(json.dumps(facts()))
+        print(json.dumps(facts(Path(root))))
         inference = stack.enter_context(ours(release, 19311, chosen.threads))
         indexing = stack.enter_context(ours(release, 19312, chosen.threads, INDEXING_ONLY="True"))
         sides = [

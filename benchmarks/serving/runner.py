@@ -106,9 +106,16 @@ def over_http(url: str, path: str, body: Callable[[list[str]], Any]) -> Embed:
     assert parts.hostname
     connection = http.client.HTTPConnection(parts.hostname, parts.port)
 
-    def embed(texts: list[str]) -> Any:
+    def asked(texts: list[str]) -> http.client.HTTPResponse:
         connection.request("POST", path, json.dumps(body(texts)), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
+        return connection.getresponse()
+
+    def embed(texts: list[str]) -> Any:
+        try:
+            answer = asked(texts)
+        except (http.client.RemoteDisconnected, ConnectionError):  # closed while the others had their turns
+            connection.close()
+            answer = asked(texts)
         data = answer.read()
         assert answer.status == 200, data[:300]
         return json.loads(data)
