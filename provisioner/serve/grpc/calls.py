@@ -107,6 +107,7 @@ class Calls(grpc.aio.ServerInterceptor):
 
         async def answer(_: Any, context: Context) -> Any:
             try:
+                # Handlers of generated code always have one; the stubs say that it may be None, here and below.
                 message = handler.request_deserializer(await self._read(self._probes, context))  # type: ignore[misc]
             except (Refused, DecodeError) as error:
                 await _abort(context, error if isinstance(error, Refused) else _no_message(), _asked("", context))

@@ -50,6 +50,7 @@ class Bounded(Unstalled):
         self._over = False
         self._timer: asyncio.TimerHandle | None = None
 
+    # uvicorn narrows asyncio's type of a transport, and so does this.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
         super().connection_made(transport)

@@ -38,6 +38,7 @@ class Unstalled(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        # A key of our own, which ASGI allows and its type does not know.
         self.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]
 
     def on_response_complete(self) -> None:
