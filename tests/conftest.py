@@ -30,6 +30,19 @@ settings.register_profile("house", deadline=None)  # a slow machine is no failur
 settings.load_profile("house")
 
 
+@pytest.fixture(autouse=True)
+def signals_as_they_were() -> Iterator[None]:
+    """Processes that a test starts inherit what is ignored and blocked: one test's would be another's surprise."""
+    before = _signals()
+    yield
+    assert _signals() == before, "the test left other signals ignored or blocked"
+
+
+def _signals() -> list[str]:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return [line for line in lines if line.startswith(("SigIgn", "SigBlk"))]
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every uid can enter, which pytest's own are not."""

@@ -214,11 +214,12 @@ def test_nobody_computes_what_nobody_waits_for(how: str) -> None:
         wait_for(lambda: core.gate.at_work == 2)
         if how == "cancel":
             call.cancel()
-            line = core.line(grpc="CANCELLED")
         else:
             assert refused(call).code() is Code.DEADLINE_EXCEEDED
-            line = core.line(grpc="DEADLINE_EXCEEDED")
-        assert line["status"] == 499 and line["client_closed"]
+        line = core.line(status=499)
+        # A client whose deadline passed resets the call, which the server may hear before its own clock says so.
+        assert line["grpc"] in ({"CANCELLED"} if how == "cancel" else {"CANCELLED", "DEADLINE_EXCEEDED"})
+        assert line["client_closed"]
         wait_for(lambda: core.gate.at_work == 1)
         engine.free()
         assert first.result().count == 1

@@ -96,11 +96,13 @@ def serving(
         with grpc.insecure_channel(f"127.0.0.1:{running.port}", UNLIMITED) as channel:
             core = Core(running, backend, instruments, gate, embedder, channel, loop, log)
             core.set_ready(ready)
-            yield core
-        if isinstance(embedder, Gated):
-            embedder.free()
-        core.within(running.stop(0))
-        core.within(backend.close())
+            try:
+                yield core
+            finally:  # gRPC's server left running fails a later test, when it is collected
+                if isinstance(embedder, Gated):
+                    embedder.free()
+                core.within(running.stop(0))
+                core.within(backend.close())
 
 
 @contextmanager
