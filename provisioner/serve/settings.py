@@ -122,14 +122,20 @@ class Settings:
 
 
 class Reader:
-    """Reads variables one by one and keeps every problem, so that all are named at once."""
+    """Reads variables one by one and keeps every problem, so that all are named at once.
+
+    Attributes:
+        names: of all variables that were asked for.
+    """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self.problems: list[Problem] = []
+        self.names: set[str] = set()
 
     def text(self, name: str) -> str | None:
         """The value; an empty one is none, as `value: ""` in a manifest means."""
+        self.names.add(name)
         return self._variables.get(name, "").strip() or None
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
@@ -182,9 +188,26 @@ class Reader:
 def parse(variables: Mapping[str, str]) -> Settings:
     """The settings that environment variables give. Raises InvalidDocument with every variable that is wrong."""
     read = Reader(variables)
+    settings = _settings(read)
+    if settings.limits.queue < settings.limits.texts:
+        problem = f"{settings.limits.queue} is less than MAX_TEXTS: a request of {settings.limits.texts} never had room"
+        read.problems.append(Problem("MAX_QUEUE", problem))
+    if read.problems:
+        raise InvalidDocument("The environment", tuple(read.problems), hint="docs/serve.md lists the variables.")
+    return settings
+
+
+def known() -> frozenset[str]:
+    """The names of all variables that are settings."""
+    read = Reader({})
+    _settings(read)
+    return frozenset(read.names)
+
+
+def _settings(read: Reader) -> Settings:
     plain = Settings()
     indexing = read.yes("INDEXING_ONLY")
-    settings = Settings(
+    return Settings(
         at=read.text("PROVISION_SERVE_AT") or DEFAULT_AT,
         lock=read.text("PROVISION_SERVE_LOCK"),
         evidence=read.choice("VERIFY", _EVIDENCE, "recorded"),
@@ -203,12 +226,6 @@ def parse(variables: Mapping[str, str]) -> Settings:
         drain=read.number("DRAIN_SECONDS", plain.drain, 0, 3600),
         json_log=read.choice("LOG_FORMAT", _LOGS, "json"),
     )
-    if settings.limits.queue < settings.limits.texts:
-        problem = f"{settings.limits.queue} is less than MAX_TEXTS: a request of {settings.limits.texts} never had room"
-        read.problems.append(Problem("MAX_QUEUE", problem))
-    if read.problems:
-        raise InvalidDocument("The environment", tuple(read.problems), hint="docs/serve.md lists the variables.")
-    return settings
 
 
 def _model(read: Reader, role: str) -> ModelSettings:

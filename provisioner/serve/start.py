@@ -19,7 +19,8 @@ from provisioner.serve import catalog, cpus, offline, release
 from provisioner.serve.backend import Served, Status
 from provisioner.serve.local import LocalBackend, warm
 from provisioner.serve.logs import fields
-from provisioner.serve.settings import EMBED, RERANK, ModelSettings, Settings
+from provisioner.serve.misspelt import misspelt
+from provisioner.serve.settings import EMBED, RERANK, ModelSettings, Settings, known
 
 if TYPE_CHECKING:
     from provisioner.serve.engines.interface import Engine
@@ -40,6 +41,7 @@ def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
 
     Raises NotFound, VerificationFailed, InvalidInput.
     """
+    _warn(misspelt(os.environ, known()))
     mounted = release.opened(settings.at, settings.lock, settings.evidence)
     done = mounted.checked
     log.info(
@@ -63,6 +65,12 @@ def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
             hint="Lock one with its ONNX file, tokenizer.json and modules.json.",
         )
     return Plan(mounted, chosen)
+
+
+def _warn(strange: dict[str, str | None]) -> None:
+    for name, meant in strange.items():
+        guess = f"did you mean {meant}?" if meant else "docs/serve.md lists the variables."
+        log.warning("%s is no setting of this server: %s", name, guess, extra=fields(event="misspelt", variable=name))
 
 
 def _chosen(

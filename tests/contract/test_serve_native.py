@@ -17,6 +17,15 @@ from tests.support.vectors import alike, ids, vector
 TEXTS = ["Every byte matched the lock.", "A cat sits on the mat."]
 DOCUMENTS = ["The lock names every byte.", "The cat sits on the mat.", "A cat and a dog."]
 
+ONYX = {
+    "model_name": EMBEDDER_REPO,
+    "max_context_length": 512,
+    "normalize_embeddings": True,
+    "text_type": "query",
+    "manual_query_prefix": None,
+    "manual_passage_prefix": None,
+}
+
 
 def raw(served: Served, path: str, body: bytes) -> tuple[int, Any]:
     """Bytes that `json` would not write."""
@@ -113,6 +122,29 @@ def test_what_cannot_be_is_a_422_that_quotes_nothing(served: Served, path: str, 
     status, answer = served.ask(path, body)
     assert status == 422 and set(answer) == {"error", "error_type", "request_id"}
     assert answer["error_type"] == "validation" and "secret" not in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        ("/embed", {"texts": ["a"], "dimension": 8}, "`dimension`; there are dimensions, "),
+        ("/rerank", {"query": "a", "documents": ["b"], "topn": 1}, "`topn`; "),
+        ("/embed", {"texts": ["a"], "a secret": "secret"}, "There is no such field; "),
+    ],
+)
+def test_a_field_that_there_is_not_is_named(served: Served, path: str, body: dict[str, Any], named: str) -> None:
+    status, answer = served.ask(path, body)
+    assert status == 422 and named in answer["error"] and "secret" not in answer["error"]
+
+
+def test_fields_of_other_clients_are_passed_over(served: Served) -> None:
+    for path, body in (
+        ("/embed", {"inputs": "a", "parameters": {}}),
+        ("/rerank", {"query": "a", "texts": ["b"], "new_in_tei": 1}),
+        ("/v1/embeddings", {"input": "a", "new_in_openai": 1}),
+        ("/encoder/bi-encoder-embed", {**ONYX, "texts": ["a"], "new_in_onyx": 1}),
+    ):
+        assert served.ask(path, body)[0] == 200, path
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ def sentence(done: Done) -> str:
 
 
 def test_it_embeds_reranks_and_says_what_it_serves(good: Path, tmp_path: Path) -> None:
-    with serving(good, tmp_path) as served:
+    with serving(good, tmp_path, EMBEDDER_BATCH_SIZE="4") as served:
+        strange = served.event("misspelt")
+        assert strange is not None and "EMBEDDER_BATCH_MAX_SIZE" in strange["message"]
         status, answer = served.ask("/embed", {"texts": TEXTS})
         assert status == 200 and [len(vector) for vector in answer["embeddings"]] == [384, 384]
         status, answer = served.ask("/rerank", {"query": TEXTS[0], "documents": [TEXTS[1], TEXTS[0]], "top_n": 1})

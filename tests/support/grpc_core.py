@@ -20,6 +20,7 @@ from provisioner.serve.grpc.server import start
 from provisioner.serve.grpc.v1 import serve_pb2 as pb
 from provisioner.serve.grpc.v1 import serve_pb2_grpc
 from provisioner.serve.http.admission import Gate
+from provisioner.serve.http.tracing import Tracing
 from provisioner.serve.instruments import Instruments
 from provisioner.serve.local import LocalBackend
 from provisioner.serve.settings import ModelSettings, Settings
@@ -80,7 +81,12 @@ class Core:
 
 @contextmanager
 def serving(
-    engine: Plain | None = None, *, ready: bool = True, gate: Gate | None = None, **settings: Any
+    engine: Plain | None = None,
+    *,
+    ready: bool = True,
+    gate: Gate | None = None,
+    tracing: Tracing | None = None,
+    **settings: Any,
 ) -> Iterator[Core]:
     """The server with one embedder and one reranker."""
     used = replace(Settings(), **({"host": "127.0.0.1", "grpc_port": 0} | settings))
@@ -92,7 +98,8 @@ def serving(
     if ready:
         backend.ready(1.5)
     with logged() as log, _loop() as loop:
-        running = asyncio.run_coroutine_threadsafe(start(backend, used, instruments, gate), loop).result(PATIENCE_S)
+        started = start(backend, used, instruments, gate, tracing)
+        running = asyncio.run_coroutine_threadsafe(started, loop).result(PATIENCE_S)
         with grpc.insecure_channel(f"127.0.0.1:{running.port}", UNLIMITED) as channel:
             core = Core(running, backend, instruments, gate, embedder, channel, loop, log)
             core.set_ready(ready)

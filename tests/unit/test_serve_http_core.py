@@ -53,6 +53,7 @@ def test_an_id_is_made_and_sent_back_and_is_in_the_log(core: Core) -> None:
     assert len(found) == 32
     line = core.line(request_id=found)
     assert (line["method"], line["route"], line["status"], line["texts"]) == ("POST", "/embed", 200, 1)
+    assert line["client"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("given", ["a", "Trace-1.b_2", "x" * 128])

@@ -68,7 +68,7 @@ def test_lists_are_counted_before_they_are_made(core: Core, body: bytes) -> None
 
 def test_what_no_field_takes_is_passed_over_and_not_kept() -> None:
     engine = Gated()
-    body = b'{"x": [' + b"[]," * 2_000_000 + b'[]], "texts": ["a"]}'
+    body = b'{"x": [' + b"[]," * 2_000_000 + b'[]], "inputs": ["a"]}'
     sent = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
     with serving(engine) as core, traced(), core.raw(sent) as connection:
         engine.begun()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.server
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from provisioner.serve.http import tracing
+from tests.support import grpc_core
+from tests.support.grpc_core import MODELS, refused
 from tests.support.http_core import MARK, Core, serving, wait_for
 from tests.support.serve_engines import Gated
 
@@ -105,6 +108,26 @@ def test_failures_are_marked_and_texts_are_nowhere(traced: Core, collector: Coll
     assert facts(failed.attributes)["error.type"] == "engine_failed"
     assert facts(collector.named("GET").attributes)["http.response.status_code"] == 404
     assert collector.named("POST /rerank").status.code == 0  # the client's error is none of the server's
+    assert MARK.encode() not in collector.raw
+
+
+def test_calls_of_grpc_have_their_spans_too(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.port}")
+    spans = tracing.configured(os.environ)
+    assert spans is not None
+    engine = Gated()
+    engine.free()
+    with grpc_core.serving(engine, tracing=spans) as core:
+        parent = (("traceparent", f"00-{TRACE}-{PARENT}-01"),)
+        core.embed(MARK, metadata=parent).result()
+        assert core.line(route=f"/{MODELS}/Embed")["trace_id"] == TRACE
+        refused(core.embed(f"poison {MARK}", metadata=parent))
+        spans.close()
+    calls = [span for span in collector.spans if span.name == f"POST /{MODELS}/Embed"]
+    assert [facts(span.attributes)["http.response.status_code"] for span in calls] == [200, 500]
+    assert [span.status.code for span in calls] == [0, 2]
+    assert {span.parent_span_id.hex() for span in calls} == {PARENT}
+    assert {span.parent_span_id for span in collector.spans if span.name == "embed"} == {one.span_id for one in calls}
     assert MARK.encode() not in collector.raw
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any, NoReturn, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -263,7 +264,12 @@ def _asked(method: str, context: Context) -> Asked:
     headers, times = dict(sent), Counter(key for key, _ in sent)
     repeated = frozenset(key for key, count in times.items() if count > 1)
     given = ids.given_or_new(headers.get(b"x-request-id", b""))
-    return Asked(given, "POST", method, method, headers, repeated=repeated)
+    return Asked(given, "POST", method, method, headers, repeated=repeated, client=_client(context.peer()))
+
+
+def _client(peer: str) -> str:
+    """The address of `ipv4:127.0.0.1:5000` or `ipv6:%5B::1%5D:5000`."""
+    return ids.address(unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]"))
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -59,6 +59,8 @@ def _fields(asked: Asked, status: int, seconds: float) -> dict[str, object]:
         "received": asked.received,
         "sent": asked.sent,
     }
+    if asked.client:
+        facts["client"] = asked.client
     if asked.texts:
         facts |= {"texts": asked.texts, "tokens": asked.tokens}
     if asked.refused:

@@ -37,6 +37,7 @@ class Asked:
         unread: whether something of the body may still come.
         repeated: headers that are there more than once; `headers` has the last of them.
         trace: the id of its trace, or "".
+        client: the address that the connection is from, as of a proxy; or "".
     """
 
     id: str
@@ -58,6 +59,7 @@ class Asked:
     unread: bool = False
     repeated: frozenset[bytes] = frozenset()
     trace: str = ""
+    client: str = ""
 
 
 _current: ContextVar[Asked | None] = ContextVar("asked", default=None)
@@ -136,12 +138,18 @@ class Ids:
         name = given_or_new(headers.get(b"x-request-id", b""))
         path = _path(scope)
         asked = Asked(name, _method(scope), path, self._paths.template(path), headers)
+        asked.client = address((scope.get("client") or ("",))[0])
         asked.unread = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         if len(headers) < len(scope["headers"]):
             counts = Counter(key for key, _ in scope["headers"])
             asked.repeated = frozenset(key for key, count in counts.items() if count > 1)
         scope["provisioner.asked"] = asked
         return asked
+
+
+def address(host: str) -> str:
+    """Of a socket that takes IPv4 and IPv6, as the client's own kind."""
+    return host.removeprefix("::ffff:")
 
 
 def _method(scope: Scope) -> str:

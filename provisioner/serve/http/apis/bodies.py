@@ -33,6 +33,12 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True, protected_namespaces=())
 
 
+class Closed(Body):
+    """A body of our own API: a misspelt field is an error. The other APIs' clients send fields that we have not."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 # How long and how many they may be, the backend checks, for gRPC too; here it is only described.
 _SOME = Field(fail_fast=True, json_schema_extra={_LIMIT: "maxItems", "minItems": 1})
 Text = Annotated[str, Field(json_schema_extra={_LIMIT: "maxLength"})]
@@ -82,6 +88,8 @@ async def read_as(
 def _parsed(data: bytes, limits: Limits, models: Sequence[type[Body]], which: Callable[[Fields], type[_B]]) -> _B:
     found = wire.fields(data, (name for model in models for name in model.model_fields))
     model = which(found)
+    if issubclass(model, Closed):
+        wire.nothing_else(data, model.model_fields)
     return checked(model, _document(model, found, Most.of(limits)))
 
 

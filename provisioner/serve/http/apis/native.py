@@ -20,7 +20,7 @@ from provisioner.serve.refusals import Invalid, Refused
 from provisioner.serve.settings import Settings
 
 
-class EmbedBody(bodies.Body):
+class EmbedBody(bodies.Closed):
     """Texts to embed."""
 
     texts: bodies.Texts
@@ -40,7 +40,7 @@ class EmbedAnswer(BaseModel):
     tokens: int
 
 
-class RerankBody(bodies.Body):
+class RerankBody(bodies.Closed):
     """Documents to sort by how well they answer a query."""
 
     query: bodies.Text

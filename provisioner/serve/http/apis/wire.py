@@ -6,6 +6,7 @@ fields are passed over by msgspec, which makes nothing of them, and lists are co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ Fields = Mapping[str, msgspec.Raw]
 
 _ABSENT = msgspec.Raw()
 _FEW = 2**12  # items, of which the backend says how many there are
+_STRANGE = re.compile(r"`([A-Za-z_][A-Za-z0-9_]{0,63})`")
 _NO_TEXT: dict[str, Any] = {}  # stands for an object where none can be
 
 
@@ -52,6 +54,12 @@ def _decoder(names: frozenset[str]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct("Fields", fields))
 
 
+@cache
+def _closed(names: frozenset[str]) -> msgspec.json.Decoder[Any]:
+    some = [(name, msgspec.Raw, _ABSENT) for name in sorted(names)]
+    return msgspec.json.Decoder(msgspec.defstruct("Closed", some, forbid_unknown_fields=True))
+
+
 def fields(document: bytes | msgspec.Raw, names: Iterable[str]) -> Fields:
     """Those of an object that are there, as they came. Raises Invalid."""
     wanted = frozenset(names)
@@ -63,6 +71,17 @@ def fields(document: bytes | msgspec.Raw, names: Iterable[str]) -> Fields:
         raise Invalid("The body is not JSON.") from None
     values = ((name, getattr(found, name)) for name in wanted)
     return {name: value for name, value in values if value is not _ABSENT}
+
+
+def nothing_else(document: bytes, names: Iterable[str]) -> None:
+    """Check an object, of which `fields` has been read, for fields that are none of these. Raises Invalid."""
+    known = frozenset(names)
+    try:
+        _closed(known).decode(document)
+    except msgspec.ValidationError as error:  # the values are not looked into, so it can be nothing but a name
+        found = _STRANGE.search(str(error))
+        name = f"field `{found[1]}`" if found else "such field"  # anything else may be a text of somebody's
+        raise Invalid(f"There is no {name}; there are {', '.join(sorted(known))}.") from None
 
 
 def is_object(value: msgspec.Raw | None) -> bool:

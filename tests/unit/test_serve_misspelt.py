@@ -1,0 +1,42 @@
+"""Variables that nobody reads, where an operator thinks that the server does."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.serve.misspelt import misspelt
+from provisioner.serve.settings import known
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("EMBEDDER_BATCH_SIZE", "EMBEDDER_BATCH_MAX_SIZE"),
+        ("RERANKER_THREADS", "RERANKER_OMP_NUM_THREADS"),
+        ("MODEL_EMBEDDER_NAM", "MODEL_EMBEDDER_NAME"),
+        ("INDEXING_ONY", "INDEXING_ONLY"),
+        ("MAX_TEXT", "MAX_TEXTS"),
+        ("API_KEYS", "API_KEY"),
+        ("EMBEDDER_XYZZY_QUUX", None),
+    ],
+)
+def test_what_was_meant_is_said(name: str, meant: str | None) -> None:
+    assert misspelt({name, "PATH", "API_KEY"}, known()) == {name: meant}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *known(),
+        "PROVISION_SERVE_HOST",  # an option of the command
+        "MODEL_SERVER_HOST",  # an Onyx API server's
+        "INDEXING_MODEL_SERVER_PORT",
+        "LOG_LEVEL",
+        "OPENAI_API_KEY",
+        "EMBEDDER_SERVICE_PORT_HTTP",  # of a Kubernetes Service that is called so
+        "RERANKER_PORT_9000_TCP_ADDR",
+        "OMP_NUM_THREADS",
+    ],
+)
+def test_variables_of_others_are_passed_over(name: str) -> None:
+    assert misspelt({name}, known()) == {}
