@@ -20,7 +20,7 @@ from provisioner.serve.backend import Served, Status
 from provisioner.serve.local import LocalBackend, warm
 from provisioner.serve.logs import fields
 from provisioner.serve.misspelt import misspelt
-from provisioner.serve.settings import EMBED, RERANK, ModelSettings, Settings, known
+from provisioner.serve.settings import EMBED, RERANK, ModelSettings, Role, Settings, known
 
 if TYPE_CHECKING:
     from provisioner.serve.engines.interface import Engine
@@ -144,7 +144,8 @@ def _add(backend: LocalBackend, candidate: catalog.Candidate, model: ModelSettin
 
     began = time.monotonic()
     threads = model.threads or cpus.threads()
-    engine = engines.load(candidate.folder, candidate.files, candidate.task, model, settings.engine, threads)
+    bulk = settings.role is Role.INDEXING
+    engine = engines.load(candidate.folder, candidate.files, candidate.task, model, settings.engine, threads, bulk=bulk)
     warm(engine, model.batch)
     served = _served(candidate, model.name, engine, time.monotonic() - began)
     backend.add(served, engine, model, activation(candidate.folder) if candidate.task == RERANK else None)
@@ -174,5 +175,6 @@ def _words(served: Served) -> dict[str, object]:
         "device": about.device,
         "precision": about.precision,
         "threads": about.threads,
+        "batches": about.batches,
         "seconds": round(served.load_seconds, 3),
     }

@@ -135,6 +135,7 @@ def test_the_status_has_every_fact(client: httpx.Client) -> None:
         "device": "cpu",
         "precision": "fp32",
         "threads": 2,
+        "batches": 1,
         "dimensions": 8,
         "max_length": 256,
         "limit": 512,

@@ -94,6 +94,55 @@ def test_rows_come_back_in_the_order_asked_from_batches_of_like_lengths() -> Non
     assert [[len(str(one)) for one in batch] for batch in engine.batches] == [[92, 91, 90], [42, 41, 40], [3, 2, 1]]
 
 
+def test_idle_threads_share_what_comes() -> None:
+    engine = Gated(batches=3)
+    texts = ["a" * length for length in range(1, 10)]
+
+    async def test() -> None:
+        async with open_lanes(engine, size=8) as lanes:
+            task = ask(lanes, *texts)
+            for _ in range(3):
+                await begun(engine)
+            engine.let(3)
+            assert values(await task) == [value(text) for text in texts]
+
+    run(test)
+    assert sorted(len(batch) for batch in engine.batches) == [3, 3, 3]
+
+
+def test_a_batch_that_fails_beside_others_of_its_request_fails_it_and_no_other() -> None:
+    engine = Gated(batches=2)
+
+    async def test() -> None:
+        async with open_lanes(engine, size=2) as lanes:
+            task, other = ask(lanes, "a", "b", "cc poison", "dd poison"), ask(lanes, "e", "f")
+            await begun(engine)
+            await begun(engine)
+            engine.free()
+            with pytest.raises(Failed):
+                await task
+            assert values(await other) == [value("e"), value("f")]
+            assert values(await ask(lanes, "g", "h", "i")) == [value(one) for one in "ghi"]
+            assert lanes.waiting == 0
+
+    run(test)
+
+
+def test_many_requests_on_several_threads_get_their_own_rows() -> None:
+    engine = Plain(batches=4)
+    asked = [[f"{number}-{place}" * (place + 1) for place in range(number % 9 + 1)] for number in range(60)]
+
+    async def test() -> None:
+        async with open_lanes(engine, size=4) as lanes:
+            answers = await asyncio.gather(*(ask(lanes, *texts) for texts in asked))
+        for texts, computed in zip(asked, answers, strict=True):
+            assert values(computed) == [value(text) for text in texts]
+        assert lanes.waiting == 0
+
+    run(test)
+    assert not [one for one in threading.enumerate() if one.name.startswith("embed-bulk")]
+
+
 def test_an_idle_lane_runs_at_once_however_long_it_may_wait() -> None:
     async def test() -> None:
         async with open_lanes(Plain(), Role.INFERENCE, wait=HOUR) as lanes:

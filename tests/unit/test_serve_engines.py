@@ -42,9 +42,14 @@ ALL = (*GRAPHS, EngineName.FASTEMBED)
 
 
 def load(
-    folder: Path, task: str = "embed", engine: EngineName = EngineName.ONNX, threads: int = 1, **settings: Any
+    folder: Path,
+    task: str = "embed",
+    engine: EngineName = EngineName.ONNX,
+    threads: int = 1,
+    bulk: bool = False,
+    **settings: Any,
 ) -> Engine:
-    return engines.load(folder, files_of(folder), task, ModelSettings(**settings), engine, threads)
+    return engines.load(folder, files_of(folder), task, ModelSettings(**settings), engine, threads, bulk=bulk)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +123,25 @@ def test_many_threads_share_one_engine(embedder: Path, engine: EngineName) -> No
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(one, range(8)))
+
+
+@pytest.mark.parametrize(("threads", "batches"), [(1, 1), (2, 2), (4, 4), (6, 4)])
+def test_for_bulk_several_batches_are_computed_at_once(
+    onnx: Engine, embedder: Path, threads: int, batches: int
+) -> None:
+    before = len(os.listdir("/proc/self/task"))
+    made = load(embedder, threads=threads, bulk=True)
+    assert len(os.listdir("/proc/self/task")) - before == threads - batches  # those of the callers come to these
+    assert (made.about.threads, made.about.batches) == (threads, batches)
+    items = made.tokenize(TEXTS)
+    with ThreadPoolExecutor(batches) as pool:
+        several = list(pool.map(lambda _: made.run(items), range(2 * batches)))
+    assert all(np.allclose(one, onnx.run(items), atol=1e-5) for one in several)
+
+
+@pytest.mark.parametrize("engine", [EngineName.OPENVINO, EngineName.FASTEMBED])
+def test_other_engines_share_one_batch_among_all_threads(embedder: Path, engine: EngineName) -> None:
+    assert load(embedder, engine=engine, threads=2, bulk=True).about.batches == 1
 
 
 @pytest.mark.parametrize("engine", ALL)

@@ -1,11 +1,11 @@
-"""One thread that runs an engine, and the line of items before it."""
+"""Threads that run an engine, and the line of items before them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from time import monotonic
 
 import numpy as np
@@ -21,20 +21,25 @@ _log = logging.getLogger(__name__)
 
 
 class _Job:
-    """A request's items in one lane: its rows are filled by the lane's thread, its future belongs to the loop."""
+    """A request's items in one lane: its rows are filled by the lane's threads, its future belongs to the loop."""
 
-    __slots__ = ("_future", "_left", "_loop", "_rows", "_size")
+    __slots__ = ("_future", "_left", "_lock", "_loop", "_rows", "_size")
 
     def __init__(self, size: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[Floats] = self._loop.create_future()
         self._size = self._left = size
         self._rows: Floats | None = None
+        self._lock = Lock()
 
     async def answer(self) -> Floats:
         return await self._future
 
     def fill(self, indices: Sequence[int], rows: Floats) -> None:
+        with self._lock:
+            self._fill(indices, rows)
+
+    def _fill(self, indices: Sequence[int], rows: Floats) -> None:
         if self._rows is None:
             self._rows = np.empty((self._size, *rows.shape[1:]), dtype=rows.dtype)
         if rows.shape[1:] != self._rows.shape[1:]:  # numpy would stretch a row of one number
@@ -63,16 +68,28 @@ class _Job:
 
 
 class Lane:
-    """Batches for one engine, one after another.
+    """Batches for one engine, as many at once as it has threads.
 
-    An idle lane runs what comes at once. What came while it was busy goes together.
+    An idle thread runs what comes at once, and several idle ones share it. What came while all were busy goes together.
 
     Args:
+        threads: that run batches.
         wait: seconds after a batch in which a lane that is in use waits for as many as were in it; 0 never waits.
         room: told of each text that leaves the line.
     """
 
-    def __init__(self, name: str, task: str, engine: Engine, bounds: Bounds, wait: float, room: Room, watch: Watch):
+    def __init__(
+        self,
+        name: str,
+        task: str,
+        engine: Engine,
+        bounds: Bounds,
+        *,
+        threads: int = 1,
+        wait: float = 0.0,
+        room: Room,
+        watch: Watch,
+    ) -> None:
         self._name, self._task = name, task
         self._engine = engine
         self._room = room
@@ -81,10 +98,12 @@ class Lane:
         self._line = Line[_Job](bounds)
         self._changed = Condition()
         self._closed = False
+        self._idle = 0  # threads that wait for items
         self._last = 0  # items of the batch before, and when it ended
         self._ended = 0.0
-        self._thread = Thread(target=self._work, name=f"{task}-{name}", daemon=True)
-        self._thread.start()
+        self._threads = [Thread(target=self._work, name=f"{task}-{name}-{n}", daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, items: Sequence[Item]) -> Floats:
         """Rows of the items, in their order; (n, dimensions) or (n,). The items have entered the room before.
@@ -96,7 +115,7 @@ class Lane:
             closed = self._closed
             if not closed:
                 self._line.add(items, job, monotonic())
-                self._changed.notify()
+                self._changed.notify_all()
         if closed:
             self._room.leave(len(items))
             raise NotReady("The server is ending.", retry_after=1)
@@ -107,10 +126,10 @@ class Lane:
             raise
 
     def close(self) -> None:
-        """Lets nothing in any more. What waits is still computed, then the thread ends."""
+        """Lets nothing in any more. What waits is still computed, then the threads end."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
 
     def abandon(self) -> None:
         """Refuses what still waits."""
@@ -121,9 +140,11 @@ class Lane:
             job.fail(NotReady("The server ended before the answer was ready.", retry_after=1))
 
     def join(self, seconds: float) -> bool:
-        """Whether the thread of a closed lane ended within so many seconds. Blocks."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        """Whether the threads of a closed lane ended within so many seconds. Blocks."""
+        end = monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(end - monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _drop(self, job: _Job) -> None:
         with self._changed:
@@ -138,12 +159,20 @@ class Lane:
     def _next(self) -> list[Waiting[_Job]]:
         """The next batch, as soon as there is one; empty when the lane is closed and nothing waits."""
         with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._line or self._closed)
-                if self._wait and not self._closed:
-                    self._linger()
-                if (batch := self._line.take()) or self._closed:
-                    return batch
+            self._idle += 1
+            try:
+                while True:
+                    self._changed.wait_for(lambda: self._line or self._closed)
+                    if self._wait and not self._closed:
+                        self._linger()
+                    if (batch := self._line.take(self._share())) or self._closed:
+                        return batch
+            finally:
+                self._idle -= 1
+
+    def _share(self) -> int:
+        """Of what waits, as much as each of the idle threads can have."""
+        return -(-len(self._line) // self._idle)
 
     def _linger(self) -> None:
         """Waits for those whose answers went out together just now: they often come back together."""
@@ -180,7 +209,7 @@ class Lane:
     def _observe(self, batch: Sequence[Waiting[_Job]], began: float, failed: bool) -> None:
         lengths = [one.item.length for one in batch]
         seconds = self._ended - began
-        self._room.ran(len(batch), seconds)
+        self._room.ran(len(batch), seconds / len(self._threads))
         self._watch.ran(
             Ran(
                 self._task,

@@ -46,10 +46,11 @@ class Lanes:
     ) -> None:
         self._room = Room(task, limit, watch)
         self._tokeniser = Tokeniser(engine, task)
-        self._bulk = Lane("bulk", task, engine, bounds, 0.0, self._room, watch)
+        several = engine.about.batches
+        self._bulk = Lane("bulk", task, engine, bounds, threads=several, room=self._room, watch=watch)
         self._query = self._bulk
         if role is Role.INFERENCE:
-            self._query = Lane("query", task, engine, bounds, wait, self._room, watch)
+            self._query = Lane("query", task, engine, bounds, wait=wait, room=self._room, watch=watch)
 
     @property
     def waiting(self) -> int:

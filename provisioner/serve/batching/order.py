@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Generic, TypeVar
 
@@ -76,14 +76,15 @@ class Line(Generic[Owner]):
             spent += max(1 / self.bounds.size, min(1, items[index].length / self.bounds.tokens))
         self._line.sort(key=_turn)  # stable, and quick on what is two sorted runs
 
-    def take(self) -> list[Waiting[Owner]]:
-        """The next batch: the item that is due first, with those nearest to it in length; empty if none waits."""
+    def take(self, most: int = 2**31) -> list[Waiting[Owner]]:
+        """The next batch: the item that is due first, with those nearest to it in length, `most` of them where the
+        bounds let so many be; empty if none waits."""
         if not self._line:
             return []
         window = self._line[: self.bounds.size * WINDOW]
         first = window[0]
         self._clock = max(self._clock + LEAST_STEP, first.turn)
-        batch = _fill(first, window, self.bounds)
+        batch = _fill(first, window, replace(self.bounds, size=min(self.bounds.size, most)))
         taken = set(map(id, batch))
         self._line[: len(window)] = [one for one in window if id(one) not in taken]
         return batch

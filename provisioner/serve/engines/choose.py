@@ -21,6 +21,8 @@ from provisioner.serve.settings import EngineName, ModelSettings
 
 _ENOUGH = 0.9999  # cosine with ONNX Runtime's vectors
 _SCORES = 0.01  # of a logit, relative to its size
+# Batches: each takes memory, and threads beyond so many compute one together.
+_AT_ONCE = 4
 _PROBES = (
     "A query.",
     "Every byte of this model matched the lock before it was loaded.",
@@ -36,13 +38,17 @@ def load(
     settings: ModelSettings,
     engine: EngineName,
     threads: int,
+    *,
+    bulk: bool = False,
 ) -> Engine:
     """The engine for a model: `folder` and its locked `files`, for the task `embed` or `rerank`.
+
+    With `bulk` it is made for many batches at once, where that computes more of them, and for one of them otherwise.
 
     Raises InvalidInput for a model or a choice that cannot be, InvalidDocument for files that are not what they should
     be, MissingExtra for a library that is not installed. Nothing is written, and no network is asked.
     """
-    wanted = _Wanted(os.fspath(folder), tuple(map(str, files)), task, settings, threads)
+    wanted = _Wanted(os.fspath(folder), tuple(map(str, files)), task, settings, threads, bulk)
     if engine is EngineName.FASTEMBED or (task == "embed" and MODULES not in wanted.files):
         return _fastembed(wanted, engine)
     recipe = read(wanted.folder, wanted.files, task, settings.max_length)
@@ -67,6 +73,7 @@ class _Wanted:
     task: str
     settings: ModelSettings
     threads: int
+    bulk: bool
 
 
 def _auto(wanted: _Wanted, recipe: Recipe, path: str) -> Engine:
@@ -121,8 +128,10 @@ def _onnx(wanted: _Wanted, recipe: Recipe, path: str, *, cuda: bool = False) -> 
     from provisioner.serve.engines import onnx
 
     place = os.path.join(wanted.folder, path)
-    graph = onnx.load(place, wanted.threads, cuda=cuda)
-    return _engine(wanted, recipe, graph, onnx.version(), precision(place), cuda=cuda)
+    batches = min(wanted.threads, _AT_ONCE) if wanted.bulk and not cuda else 1
+    graph = onnx.load(place, wanted.threads, batches, cuda=cuda)
+    made = _engine(wanted, recipe, graph, onnx.version(), precision(place), cuda=cuda)
+    return dataclasses.replace(made, about=dataclasses.replace(made.about, batches=batches))
 
 
 def _openvino(wanted: _Wanted, recipe: Recipe, path: str) -> GraphEngine:

@@ -36,7 +36,7 @@ class About:
         engine: library and version, as `onnxruntime 1.31.1`.
         device: `cpu` or `cuda`.
         precision: as `fp32`, `bf16`, `int8`, of the computation.
-        threads: of one computation.
+        threads: that compute.
         dimensions: of a vector; 0 for scores.
         max_length: tokens that the model takes by default.
         limit: tokens that it can take at most.
@@ -44,6 +44,7 @@ class About:
         prompts: the model's own, by name.
         default_prompt: the name of one of them, or None.
         note: why it is not the engine that would be expected, one sentence, or "".
+        batches: that are computed at once, where there are so many; they share the threads.
     """
 
     engine: str
@@ -57,6 +58,7 @@ class About:
     prompts: tuple[tuple[str, str], ...] = ()
     default_prompt: str | None = None
     note: str = ""
+    batches: int = 1
 
 
 class Engine(Protocol):

@@ -42,7 +42,8 @@ class ModelFacts:
         aliases: other names that requests may use.
         files: how many of it are locked.
         load_seconds: from the first byte to the end of the warm-up.
-        threads: of one computation.
+        threads: that compute.
+        batches: that they compute at once.
         dimensions: of a vector; 0 for scores.
         max_length: tokens of a text that are taken by default.
         limit: tokens that the model can take.
@@ -59,6 +60,7 @@ class ModelFacts:
     device: str
     precision: str
     threads: int
+    batches: int
     dimensions: int
     max_length: int
     limit: int
@@ -173,6 +175,7 @@ def _model(served: Served) -> ModelFacts:
         device=about.device,
         precision=about.precision,
         threads=about.threads,
+        batches=about.batches,
         dimensions=about.dimensions,
         max_length=about.max_length,
         limit=about.limit,

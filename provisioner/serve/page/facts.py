@@ -58,7 +58,7 @@ def _model(model: ModelFacts) -> Html:
         ("Commit", code(model.commit)),
         ("Also called", _aliases(model)),
         ("Engine", model.engine),
-        ("Computes", f"{model.precision} on {model.device.upper()}, {count(model.threads, 'thread')}"),
+        ("Computes", f"{model.precision} on {model.device.upper()}, {count(model.threads, 'thread')}{_at_once(model)}"),
     ]
     if model.task == "embed":
         length = "of length 1" if model.normalized else "not normalised"
@@ -70,6 +70,10 @@ def _model(model: ModelFacts) -> Html:
     rows.append(("Loaded", f"in {seconds(model.load_seconds)}, warm-up included"))
     title = join(tag("span", model.repo, class_="name"), tag("span", _TASKS.get(model.task, model.task), class_="task"))
     return table(title, rows)
+
+
+def _at_once(model: ModelFacts) -> str:
+    return f", {model.batches} batches at once" if model.batches > 1 else ""
 
 
 def _aliases(model: ModelFacts) -> str:
