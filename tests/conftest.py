@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ from tests.support.stores import Backend, DirectoryBackend
 
 # What needs a real network mount runs where there is one: in the guest of contract/test_real_mounts.py, or given here.
 collect_ignore = [] if given() else ["contract/test_shares.py", "contract/test_pods_on_shares.py"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that runs this in the background; tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("house", deadline=None)  # a slow machine is no failure
 settings.load_profile("house")
