@@ -56,12 +56,13 @@ class Application:
         if settings.grpc_port is not None:
             raise UsageError("GRPC_PORT is set, and only `provision serve` has gRPC.", hint="Start that, or unset it.")
         offline.bound(os.environ, settings)
-        from provisioner.serve import logs
+        from provisioner.serve import logs, start
         from provisioner.serve.http.app import create_app
         from provisioner.serve.instruments import Instruments
         from provisioner.serve.local import LocalBackend
 
         logs.configure(json=settings.json_log)
+        start.name_misspelt(os.environ)
         instruments = Instruments()
         self._backend = LocalBackend(settings.role, settings.limits, settings.wait, instruments)
         self._app = create_app(self._backend, settings, instruments)

@@ -6,24 +6,24 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-# Nobody else has variables that begin so.
+# Variables that begin so are rarely another program's.
 _OURS = ("EMBEDDER_", "RERANKER_", "MODEL_EMBEDDER_", "MODEL_RERANKER_")
+# But Kubernetes tells every pod of a Service that is called `embedder`.
+_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)$")
 # Options of the command may be given as variables, too: click reads those.
 _OPTIONS = "PROVISION_SERVE_"
-# What Kubernetes tells every pod of a Service that is called `embedder`.
-_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)$")
-_ALIKE = 0.9  # below it there are variables of others, such as MODEL_SERVER_HOST of an Onyx API server
+# How like a setting a name must be: a RERANKER_URL is an application's, and MODEL_SERVER_HOST an Onyx API server's.
+_LIKE_OURS, _LIKE_ANY = 0.75, 0.9
 
 
-def misspelt(variables: Iterable[str], known: Iterable[str]) -> dict[str, str | None]:
-    """Names among the variables that were probably meant as one of the known, and which; None where it is not clear."""
+def misspelt(variables: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Names among the variables that were probably meant as one of the known, and which."""
     names = frozenset(known)
     found = {}
     for name in sorted(set(variables) - names):
-        if name.startswith(_OPTIONS) or _LINK.search(name):
-            continue
         ours = name.startswith(_OURS)
-        meant = get_close_matches(name, names, 1, 0.6 if ours else _ALIKE)
-        if meant or ours:
-            found[name] = meant[0] if meant else None
+        if name.startswith(_OPTIONS) or (ours and _LINK.search(name)):
+            continue
+        if meant := get_close_matches(name, names, 1, _LIKE_OURS if ours else _LIKE_ANY):
+            found[name] = meant[0]
     return found

@@ -164,6 +164,7 @@ def serve(settings: Settings) -> None:
     where the address cannot be taken.
     """
     logs.configure(json=settings.json_log)
+    start.name_misspelt(os.environ)
     server = Server(settings)
     with _listen(settings.host, settings.port) as listener:
         log.info("listening", extra=fields(event="listening", url=_url(settings.host, listener), version=__version__))
@@ -181,6 +182,7 @@ def _config(app: Application, settings: Settings) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         access_log=False,
+        proxy_headers=False,  # whoever can connect from this host could write any text as their address
         log_config=None,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,

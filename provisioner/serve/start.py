@@ -7,7 +7,7 @@ import ctypes
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -36,12 +36,18 @@ class Plan:
     chosen: tuple[tuple[catalog.Candidate, ModelSettings], ...]
 
 
+def name_misspelt(variables: Mapping[str, str], more: frozenset[str] = frozenset()) -> None:
+    """Log variables that were probably meant as settings; `more` are names of further ones."""
+    for name, meant in misspelt(variables, known() | more).items():
+        facts = fields(event="misspelt", variable=name)
+        log.warning("%s is no setting of this server: did you mean %s?", name, meant, extra=facts)
+
+
 def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
     """Check the release, set the offline environment of this process, and choose its models. Nothing is loaded.
 
     Raises NotFound, VerificationFailed, InvalidInput.
     """
-    _warn(misspelt(os.environ, known()))
     mounted = release.opened(settings.at, settings.lock, settings.evidence)
     done = mounted.checked
     log.info(
@@ -65,12 +71,6 @@ def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
             hint="Lock one with its ONNX file, tokenizer.json and modules.json.",
         )
     return Plan(mounted, chosen)
-
-
-def _warn(strange: dict[str, str | None]) -> None:
-    for name, meant in strange.items():
-        guess = f"did you mean {meant}?" if meant else "docs/serve.md lists the variables."
-        log.warning("%s is no setting of this server: %s", name, guess, extra=fields(event="misspelt", variable=name))
 
 
 def _chosen(
@@ -131,6 +131,7 @@ def checked(settings: Settings) -> Status:
     """Everything that a start does but for listening; what would be served. Raises as `load` does."""
     if settings.grpc_port is not None and find_spec("grpc_health") is None:
         raise MissingExtra("gRPC", "grpc")
+    name_misspelt(os.environ)
     backend = LocalBackend(settings.role, settings.limits, settings.wait)
     load(settings, backend)
     status = backend.status()

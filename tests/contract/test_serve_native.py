@@ -130,6 +130,8 @@ def test_what_cannot_be_is_a_422_that_quotes_nothing(served: Served, path: str, 
         ("/embed", {"texts": ["a"], "dimension": 8}, "`dimension`; there are dimensions, "),
         ("/rerank", {"query": "a", "documents": ["b"], "topn": 1}, "`topn`; "),
         ("/embed", {"texts": ["a"], "a secret": "secret"}, "There is no such field; "),
+        ("/embed", {"texts": ["a"], "a `secret` b": 1}, "There is no such field; "),
+        ("/embed", {"texts": ["a"], "`" * 200_000: 1}, "There is no such field; "),
     ],
 )
 def test_a_field_that_there_is_not_is_named(served: Served, path: str, body: dict[str, Any], named: str) -> None:
@@ -163,6 +165,8 @@ def test_fields_of_other_clients_are_passed_over(served: Served) -> None:
         b'{"inputs": NaN}',
         b'{"inputs": ' + b"[" * 10**5 + b"]" * 10**5 + b"}",
         b'{"\\udc00": 1}',
+        b'{"texts": ["a"], "\xff": 1}',
+        b'{"query": "a", "documents": ["a"], "\xed\xa0\x80": 1}',
     ],
     ids=lambda body: repr(body[:24]),
 )

@@ -131,7 +131,8 @@ def test_for_bulk_several_batches_are_computed_at_once(
 ) -> None:
     before = len(os.listdir("/proc/self/task"))
     made = load(embedder, threads=threads, bulk=True)
-    assert len(os.listdir("/proc/self/task")) - before == threads - batches  # those of the callers come to these
+    made_more = len(os.listdir("/proc/self/task")) - before
+    assert made_more <= threads - batches  # the callers' own come to these; others of before may have ended meanwhile
     assert (made.about.threads, made.about.batches) == (threads, batches)
     items = made.tokenize(TEXTS)
     with ThreadPoolExecutor(batches) as pool:

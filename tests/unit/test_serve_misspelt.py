@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from provisioner.serve.misspelt import misspelt
+from provisioner.serve.raying import scaling
 from provisioner.serve.settings import known
 
 
@@ -17,17 +21,18 @@ from provisioner.serve.settings import known
         ("INDEXING_ONY", "INDEXING_ONLY"),
         ("MAX_TEXT", "MAX_TEXTS"),
         ("API_KEYS", "API_KEY"),
-        ("EMBEDDER_XYZZY_QUUX", None),
+        ("GRPC_PORTS", "GRPC_PORT"),
+        ("MODEL_SERVE_PORT", "MODEL_SERVER_PORT"),
     ],
 )
-def test_what_was_meant_is_said(name: str, meant: str | None) -> None:
+def test_what_was_meant_is_said(name: str, meant: str) -> None:
     assert misspelt({name, "PATH", "API_KEY"}, known()) == {name: meant}
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *known(),
+        *sorted(known()),
         "PROVISION_SERVE_HOST",  # an option of the command
         "MODEL_SERVER_HOST",  # an Onyx API server's
         "INDEXING_MODEL_SERVER_PORT",
@@ -36,7 +41,18 @@ def test_what_was_meant_is_said(name: str, meant: str | None) -> None:
         "EMBEDDER_SERVICE_PORT_HTTP",  # of a Kubernetes Service that is called so
         "RERANKER_PORT_9000_TCP_ADDR",
         "OMP_NUM_THREADS",
+        "EMBEDDER_URL",
+        "RERANKER_ENABLED",
     ],
 )
 def test_variables_of_others_are_passed_over(name: str) -> None:
     assert misspelt({name}, known()) == {}
+
+
+def test_what_is_emitted_for_ray_are_settings_there() -> None:
+    golden = Path(__file__).parents[1] / "golden" / "servers" / "ray-provision.yaml"
+    names = set(re.findall(r"name: ((?:EMBEDDER|RERANKER|API)_[A-Z_]+)", golden.read_text()))
+    assert "EMBEDDER_MIN_REPLICAS" in names
+    assert misspelt(names, known() | scaling.known()) == {}
+    wrong = misspelt({"EMBEDDER_MIN_REPLICA"}, known() | scaling.known())
+    assert wrong == {"EMBEDDER_MIN_REPLICA": "EMBEDDER_MIN_REPLICAS"}

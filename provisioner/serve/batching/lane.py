@@ -190,8 +190,9 @@ class Lane:
         except Exception as error:  # whatever a native library raises: the lane has to live on
             rows = None
             _report(error, self._task, len(batch))
-        self._last, self._ended = len(batch), monotonic()
-        self._observe(batch, began, rows is None)
+        ended = monotonic()
+        self._last, self._ended = len(batch), ended
+        self._observe(batch, began, ended, rows is None)
         if rows is not None:
             try:
                 _hand_out(batch, rows)
@@ -206,9 +207,9 @@ class Lane:
             self._drop(job)
             job.fail(Failed("The engine failed on this request, or on one that shared its batch."))
 
-    def _observe(self, batch: Sequence[Waiting[_Job]], began: float, failed: bool) -> None:
+    def _observe(self, batch: Sequence[Waiting[_Job]], began: float, ended: float, failed: bool) -> None:
         lengths = [one.item.length for one in batch]
-        seconds = self._ended - began
+        seconds = ended - began
         self._room.ran(len(batch), seconds / len(self._threads))
         self._watch.ran(
             Ran(

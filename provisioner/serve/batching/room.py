@@ -35,7 +35,7 @@ class Room:
             if over > 0:
                 raise Busy("The queue of the model is full.", retry_after=self._until(over))
             self._waiting += texts
-        self._watch.waiting(self._task, self._waiting)
+            self._watch.waiting(self._task, self._waiting)
 
     def leave(self, texts: int) -> None:
         """Texts that are being computed now, or that nobody wants any more."""
@@ -43,7 +43,7 @@ class Room:
             return
         with self._lock:
             self._waiting -= texts
-        self._watch.waiting(self._task, self._waiting)
+            self._watch.waiting(self._task, self._waiting)
 
     def ran(self, texts: int, seconds: float) -> None:
         """A batch that was computed, for the rate."""

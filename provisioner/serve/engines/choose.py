@@ -21,8 +21,9 @@ from provisioner.serve.settings import EngineName, ModelSettings
 
 _ENOUGH = 0.9999  # cosine with ONNX Runtime's vectors
 _SCORES = 0.01  # of a logit, relative to its size
-# Batches: each takes memory, and threads beyond so many compute one together.
-_AT_ONCE = 4
+# Batches: each takes memory, and threads beyond so many compute one together. A model of long texts computes one: its
+# attention takes memory with the square of the length.
+_AT_ONCE, _SHORT = 4, 1024
 _PROBES = (
     "A query.",
     "Every byte of this model matched the lock before it was loaded.",
@@ -128,7 +129,8 @@ def _onnx(wanted: _Wanted, recipe: Recipe, path: str, *, cuda: bool = False) -> 
     from provisioner.serve.engines import onnx
 
     place = os.path.join(wanted.folder, path)
-    batches = min(wanted.threads, _AT_ONCE) if wanted.bulk and not cuda else 1
+    several = wanted.bulk and not cuda and recipe.lengths.limit <= _SHORT
+    batches = min(wanted.threads, _AT_ONCE) if several else 1
     graph = onnx.load(place, wanted.threads, batches, cuda=cuda)
     made = _engine(wanted, recipe, graph, onnx.version(), precision(place), cuda=cuda)
     return dataclasses.replace(made, about=dataclasses.replace(made.about, batches=batches))

@@ -104,7 +104,7 @@ def _options(library: Any, threads: int, batches: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if batches == 1 else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Lengths differ from batch to batch: plans of memory by shape would be made anew each time, and kept. The arena
-    # keeps what the largest piece took (`batch.AREA`) and saves a quarter of the CPU time.
+    # keeps what the largest pieces took (`_CPU`) and saves a quarter of the CPU time.
     options.enable_mem_pattern = False
     return options
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -148,8 +149,15 @@ class Ids:
 
 
 def address(host: str) -> str:
-    """Of a socket that takes IPv4 and IPv6, as the client's own kind."""
-    return host.removeprefix("::ffff:")
+    """Of a socket that takes IPv4 and IPv6, as the client's own kind; "" for what is none.
+
+    A server around `provisioner.serve.app` may take it from a header, where anybody writes what they like.
+    """
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return ""
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def _method(scope: Scope) -> str:

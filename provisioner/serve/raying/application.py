@@ -27,6 +27,7 @@ def build(arguments: Mapping[str, Any]) -> serve.Application:
     variables = merged(arguments)
     settings = parse(variables)
     sizes = scaling.parse(variables, settings)
+    start.name_misspelt(variables, scaling.known())
     # Each replica checks as VERIFY says; here it is only read what there is.
     plan = start.plan(replace(settings, evidence=Evidence.RECORDED))
     given = {name: str(value) for name, value in arguments.items()} | {AT: plan.mounted.folder}

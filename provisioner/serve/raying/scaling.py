@@ -51,14 +51,25 @@ _API = Scaling(cpus=1, least=1, most=4, target=32, ongoing=0, up=10, down=300)
 def parse(variables: Mapping[str, str], settings: Settings) -> Scalings:
     """What the variables say. Raises InvalidDocument with every variable that is wrong."""
     read = Reader(variables)
-    found = Scalings(
+    found = _scalings(read, settings)
+    if read.problems:
+        raise InvalidDocument("The environment", tuple(read.problems), hint="docs/ray.md lists the variables.")
+    return found
+
+
+def known() -> frozenset[str]:
+    """The names of all variables that are read here."""
+    read = Reader({})
+    _scalings(read, Settings())
+    return frozenset(read.names)
+
+
+def _scalings(read: Reader, settings: Settings) -> Scalings:
+    return Scalings(
         api=_scaling(read, "API", _API, "API_CPUS", settings.limits.concurrent + PROBES),
         embedder=_scaling(read, "EMBEDDER", _MODEL, "EMBEDDER_OMP_NUM_THREADS"),
         reranker=_scaling(read, "RERANKER", _MODEL, "RERANKER_OMP_NUM_THREADS"),
     )
-    if read.problems:
-        raise InvalidDocument("The environment", tuple(read.problems), hint="docs/ray.md lists the variables.")
-    return found
 
 
 def _scaling(read: Reader, name: str, plain: Scaling, cpus: str, ongoing: int | None = None) -> Scaling:

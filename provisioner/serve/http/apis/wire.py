@@ -21,7 +21,7 @@ Fields = Mapping[str, msgspec.Raw]
 
 _ABSENT = msgspec.Raw()
 _FEW = 2**12  # items, of which the backend says how many there are
-_STRANGE = re.compile(r"`([A-Za-z_][A-Za-z0-9_]{0,63})`")
+_STRANGE = re.compile(r"Object contains unknown field `([A-Za-z_][A-Za-z0-9_]{0,63})`")
 _NO_TEXT: dict[str, Any] = {}  # stands for an object where none can be
 
 
@@ -79,9 +79,11 @@ def nothing_else(document: bytes, names: Iterable[str]) -> None:
     try:
         _closed(known).decode(document)
     except msgspec.ValidationError as error:  # the values are not looked into, so it can be nothing but a name
-        found = _STRANGE.search(str(error))
+        found = _STRANGE.fullmatch(str(error))
         name = f"field `{found[1]}`" if found else "such field"  # anything else may be a text of somebody's
         raise Invalid(f"There is no {name}; there are {', '.join(sorted(known))}.") from None
+    except ValueError:  # a name that is no UTF-8
+        raise Invalid("The body is not JSON.") from None
 
 
 def is_object(value: msgspec.Raw | None) -> bool:
