@@ -131,6 +131,7 @@ def test_a_batch_that_fails_beside_others_of_its_request_fails_it_and_no_other()
 def test_many_requests_on_several_threads_get_their_own_rows() -> None:
     engine = Plain(batches=4)
     asked = [[f"{number}-{place}" * (place + 1) for place in range(number % 9 + 1)] for number in range(60)]
+    before = set(threading.enumerate())
 
     async def test() -> None:
         async with open_lanes(engine, size=4) as lanes:
@@ -140,7 +141,8 @@ def test_many_requests_on_several_threads_get_their_own_rows() -> None:
         assert lanes.waiting == 0
 
     run(test)
-    assert not [one for one in threading.enumerate() if one.name.startswith("embed-bulk")]
+    left = set(threading.enumerate()) - before
+    assert not [one for one in left if one.name.startswith("embed-bulk")]
 
 
 def test_an_idle_lane_runs_at_once_however_long_it_may_wait() -> None:
