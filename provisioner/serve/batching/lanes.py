@@ -33,7 +33,7 @@ class Lanes:
 
     Engines compute several batches at once, so a query shares the cores with bulk and does not wait for it. Measured on
     2 busy cores with ONNX Runtime, beside a client that embeds 32 texts of 256 tokens again and again: the median query
-    took 1.2 to 1.8 times as long as without it. In one lane that takes queries first it took 8 times as long with bulk
+    took 1.6 to 2.8 times as long as without it. In one lane that takes queries first it took 8 times as long with bulk
     batches of one text, and 27 times or more with batches of 8, since it waits for the batch at work; in one lane for
     all, 35 times or more.
 
