@@ -198,12 +198,15 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((place, port), family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"{host}:{port} is in use.", hint="Choose another --port.") from None
+            raise UsageError(f"{_bracketed(host)}:{port} is in use.", hint="Choose another --port.") from None
         raise UsageError(
-            f"Cannot listen on {host}:{port}: {error.strerror}.", hint="Check --host and --port."
+            f"Cannot listen on {_bracketed(host)}:{port}: {error.strerror}.", hint="Check --host and --port."
         ) from None
 
 
 def _url(host: str, listener: socket.socket) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{listener.getsockname()[1]}"
+    return f"http://{_bracketed(host)}:{listener.getsockname()[1]}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
