@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,7 +194,14 @@ class Running:
         )
 
     def kill(self) -> None:
-        self._process.kill()  # and with it the whole namespace
+        # Process 1, and with it the whole namespace. To kill `unshare` alone is not enough: what becomes another user
+        # is no longer killed with its parent (PR_SET_PDEATHSIG).
+        pid = self._process.pid
+        if self._process.poll() is None:
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
+        self._process.kill()
         for stream in (self._process.stdout, self._process.stderr):
             assert stream
             stream.close()
