@@ -57,7 +57,7 @@ class Cluster:
     def connect(cls, kubeconfig: str | None, context: str | None, namespace: str | None) -> Self:
         """Log in as kubectl would; nothing is sent yet. Raises MissingExtra, InvalidInput for a bad kubeconfig."""
         try:
-            import lightkube.config.client_adapter  # noqa: F401
+            import lightkube.config.client_adapter  # noqa: F401  # whether it is there
         except ModuleNotFoundError:
             raise MissingExtra("Talking to a cluster", "kubernetes") from None
         return cls(find_access(kubeconfig, context), namespace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -166,8 +166,7 @@ def _onnx_variants(paths: list[RelPath]) -> dict[RelPath, str]:
 
 def _one_gguf(paths: list[RelPath]) -> None:
     gguf = [path for path in paths if path.lower().endswith(".gguf")]
-    name: Callable[[RelPath], str] = lambda path: (shard_of(path) or (path,))[0]  # noqa: E731
-    if len(set(map(name, gguf))) > 1:
+    if len({(shard_of(path) or (path,))[0] for path in gguf}) > 1:
         raise InvalidInput(
             f"The repository has several GGUF models ({', '.join(gguf[:5])}{', ...' if gguf[5:] else ''}).",
             hint=f"Say which one: --include '{gguf[0]}'",

@@ -99,8 +99,8 @@ def _options(library: Any, threads: int, batches: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Between the operations of one batch threads wait for each other in a loop: to be woken each time takes a third
-    # longer, and two thirds on a machine that was idle. After it they sleep: their loop would take the CPU from others.
+    # Between the operations of one batch threads wait for each other in a loop: to be woken each time takes a tenth
+    # longer, and up to two thirds after a pause. After it they sleep: their loop would take the CPU from others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if batches == 1 else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Lengths differ from batch to batch: plans of memory by shape would be made anew each time, and kept. The arena

@@ -141,6 +141,7 @@ class Share:
         for attempt in range(_GARBLED_TRIES):
             try:
                 with translated(self.place(path)):
+                    # The SDK sends a memoryview as it is, and its type says bytes.
                     self._file(path).upload_range(data, start, len(data), content_md5=md5)  # type: ignore[arg-type]
                 return
             except Garbled:

@@ -89,7 +89,7 @@ def minio(address: str) -> ObjectExamination:
 
 def _minio_server(host: str) -> Server:
     try:
-        import minio as _  # noqa: F401
+        import minio as _  # noqa: F401  # whether it is there
     except ImportError:
         raise MissingExtra("MinIO", "minio") from None
     from provisioner.stores.objects.minio_login import locate, trusted_files

@@ -51,6 +51,7 @@ class Connection:
         with translated(f"s3://{bucket}", f"s3://{bucket}"):
             self._session = boto3.Session(botocore_session=_core())
             self._credentials = _Credentials(self._session)
+            # botocore has no public way to give a session credentials that change.
             self._session._session._credentials = self._credentials  # type: ignore[attr-defined]
             self.client = self._located(bucket)
         if not self.checksums:
@@ -61,6 +62,7 @@ class Connection:
     @property
     def checksums(self) -> bool:
         """Whether additional checksums are sent, as AWS_REQUEST_CHECKSUM_CALCULATION says."""
+        # An option of botocore's Config that its stubs do not know.
         return str(self.client.meta.config.request_checksum_calculation) != "when_required"  # type: ignore[attr-defined]
 
     @property

@@ -49,15 +49,9 @@ _ITEMS = msgspec.json.Decoder(list[str | list[int]])
 
 
 @cache
-def _decoder(names: frozenset[str]) -> msgspec.json.Decoder[Any]:
+def _decoder(names: frozenset[str], *, closed: bool = False) -> msgspec.json.Decoder[Any]:
     fields = [(name, msgspec.Raw, _ABSENT) for name in sorted(names)]
-    return msgspec.json.Decoder(msgspec.defstruct("Fields", fields))
-
-
-@cache
-def _closed(names: frozenset[str]) -> msgspec.json.Decoder[Any]:
-    some = [(name, msgspec.Raw, _ABSENT) for name in sorted(names)]
-    return msgspec.json.Decoder(msgspec.defstruct("Closed", some, forbid_unknown_fields=True))
+    return msgspec.json.Decoder(msgspec.defstruct("Fields", fields, forbid_unknown_fields=closed))
 
 
 def fields(document: bytes | msgspec.Raw, names: Iterable[str]) -> Fields:
@@ -77,7 +71,7 @@ def nothing_else(document: bytes, names: Iterable[str]) -> None:
     """Check an object, of which `fields` has been read, for fields that are none of these. Raises Invalid."""
     known = frozenset(names)
     try:
-        _closed(known).decode(document)
+        _decoder(known, closed=True).decode(document)
     except msgspec.ValidationError as error:  # the values are not looked into, so it can be nothing but a name
         found = _STRANGE.fullmatch(str(error))
         name = f"field `{found[1]}`" if found else "such field"  # anything else may be a text of somebody's
