@@ -1,7 +1,8 @@
 """One side: `runner.py SIDE FOLDER_OR_URL THREADS`, jobs as JSON lines on stdin, answers on stdout.
 
 Sides: onnxruntime, openvino, fastembed, sentence-transformers (in this process); ours, infinity (over HTTP).
-A job is {"kind": "32" | "256" | "mixed", "batch": N, "seconds": S}: texts a second, and the milliseconds of every call.
+A job is {"kind": "32" | "256" | "mixed", "batch": N, "seconds": S}. Its answer: texts, the seconds they took, and the
+milliseconds of every call.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def measured(embed: Embed, job: dict[str, Any], seed: int) -> dict[str, Any]:
         embed(next(source))
         calls.append((time.perf_counter() - begin) * 1000)
         count += job["batch"]
-    return {"rate": count / (sum(calls) / 1000), "ms": calls}
+    return {"texts": count, "seconds": sum(calls) / 1000, "ms": calls}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """`uvicorn provisioner.serve.app:app`: the same HTTP server where uvicorn is started by somebody else.
 
-uvicorn then listens where it is told to and stops at SIGTERM at once: `provision serve` drains, and has gRPC.
+uvicorn then listens where it is told to, and ends by the signal; only `provision serve` has gRPC.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Application:
         if settings.grpc_port is not None:
             raise UsageError("GRPC_PORT is set, and only `provision serve` has gRPC.", hint="Start that, or unset it.")
         offline.bound(os.environ, settings)
-        from provisioner.serve import logs, start
+        from provisioner.serve import ending, logs, start
         from provisioner.serve.http.app import create_app
         from provisioner.serve.instruments import Instruments
         from provisioner.serve.local import LocalBackend
@@ -65,7 +65,8 @@ class Application:
         start.name_misspelt(os.environ)
         instruments = Instruments()
         self._backend = LocalBackend(settings.role, settings.limits, settings.wait, instruments)
-        self._app = create_app(self._backend, settings, instruments)
+        self._app = created = create_app(self._backend, settings, instruments)
+        ending.drain_first(created.gate, self._backend, settings)
         threading.Thread(target=_load, args=(settings, self._backend), daemon=True).start()
 
 

@@ -36,12 +36,26 @@ class EmbedAsk:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds of a request.
+
+    Attributes:
+        waiting: in the queue, until the first of its texts was in a batch.
+        computing: from then on, until the last one was done.
+    """
+
+    waiting: float = 0.0
+    computing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Embedded:
     """Vectors (n, dimensions) in the order asked, the tokens they took, and the model's name in the lock."""
 
     vectors: Floats
     tokens: int
     model: str
+    spent: Spent = Spent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class Ranked:
     scores: Floats
     tokens: int
     model: str
+    spent: Spent = Spent()
 
 
 @dataclass(frozen=True, slots=True)

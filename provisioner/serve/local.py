@@ -95,7 +95,7 @@ class LocalBackend:
         inputs = asks.embed_inputs(ask, about, self._limits)
         computed = await self._compute(entry, inputs, ask.max_length, ask.truncate, "inputs")
         vectors = asks.shape(computed.rows, about, ask.normalize, ask.dimensions)
-        return Embedded(vectors, computed.tokens, entry.served.repo)
+        return Embedded(vectors, computed.tokens, entry.served.repo, computed.spent)
 
     async def rerank(self, ask: RerankAsk) -> Ranked:
         """Scores of documents."""
@@ -104,7 +104,8 @@ class LocalBackend:
         entry = self._entry("rerank", ask.model)
         inputs = asks.rerank_inputs(ask, self._limits)
         computed = await self._compute(entry, inputs, None, ask.truncate, "documents")
-        return Ranked(_activated(computed.rows, ask, entry.activation), computed.tokens, entry.served.repo)
+        scores = _activated(computed.rows, ask, entry.activation)
+        return Ranked(scores, computed.tokens, entry.served.repo, computed.spent)
 
     def _entry(self, task: str, model: str | None) -> _Entry:
         if not self._ready:

@@ -33,7 +33,9 @@ def test_what_was_meant_is_said(name: str, meant: str) -> None:
     "name",
     [
         *sorted(known()),
-        "PROVISION_SERVE_HOST",  # an option of the command
+        "PROVISION_SERVE_HOST",  # an option of the command, where there is one
+        "PROVISION_SERVE_SERVICE_PORT",  # of a Service that is called so
+        "PROVISION_SERVE_NOTES",
         "MODEL_SERVER_HOST",  # an Onyx API server's
         "INDEXING_MODEL_SERVER_PORT",
         "LOG_LEVEL",
@@ -47,6 +49,16 @@ def test_what_was_meant_is_said(name: str, meant: str) -> None:
 )
 def test_variables_of_others_are_passed_over(name: str) -> None:
     assert misspelt({name}, known()) == {}
+
+
+def test_options_of_the_command_are_told_apart_by_what_follows_their_prefix() -> None:
+    options = frozenset({"PROVISION_SERVE_AT", "PROVISION_SERVE_PORT", "PROVISION_SERVE_INDEXING_ONLY"})
+    assert misspelt(options, known() | options) == {}
+    wrong = {
+        "PROVISION_SERVE_PROT": "PROVISION_SERVE_PORT",
+        "PROVISION_SERVE_INDEX_ONLY": "PROVISION_SERVE_INDEXING_ONLY",
+    }
+    assert misspelt({*wrong, "PROVISION_SERVE_PORT", "PROVISION_SERVE_NOTES"}, known() | options) == wrong
 
 
 def test_what_is_emitted_for_ray_are_settings_there() -> None:

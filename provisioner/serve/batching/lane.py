@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from threading import Condition, Lock, Thread
 from time import monotonic
 
 import numpy as np
 
 from provisioner.serve import logs
+from provisioner.serve.backend import Spent
 from provisioner.serve.batching.order import Bounds, Line, Waiting
 from provisioner.serve.batching.room import Room
 from provisioner.serve.batching.watch import Ran, Watch
@@ -20,23 +23,35 @@ from provisioner.serve.refusals import Failed, NotReady, Refused
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Rows of a request's items, and what they took."""
+
+    rows: Floats
+    spent: Spent
+
+
 class _Job:
     """A request's items in one lane: its rows are filled by the lane's threads, its future belongs to the loop."""
 
-    __slots__ = ("_future", "_left", "_lock", "_loop", "_rows", "_size")
+    __slots__ = ("_began", "_future", "_left", "_lock", "_loop", "_rows", "_size", "since")
 
     def __init__(self, size: int) -> None:
+        self.since = monotonic()
         self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[Floats] = self._loop.create_future()
+        self._future: asyncio.Future[Done] = self._loop.create_future()
         self._size = self._left = size
         self._rows: Floats | None = None
+        self._began = math.inf
         self._lock = Lock()
 
-    async def answer(self) -> Floats:
+    async def answer(self) -> Done:
         return await self._future
 
-    def fill(self, indices: Sequence[int], rows: Floats) -> None:
+    def fill(self, indices: Sequence[int], rows: Floats, began: float) -> None:
+        """Rows of a batch that began then, of the clock `monotonic`."""
         with self._lock:
+            self._began = min(self._began, began)
             self._fill(indices, rows)
 
     def _fill(self, indices: Sequence[int], rows: Floats) -> None:
@@ -47,18 +62,18 @@ class _Job:
         self._rows[indices] = rows
         self._left -= len(indices)
         if not self._left:
-            self._tell(self._rows)
+            self._tell(Done(self._rows, Spent(self._began - self.since, monotonic() - self._began)))
 
     def fail(self, refused: Refused) -> None:
         self._tell(refused)
 
-    def _tell(self, outcome: Floats | Refused) -> None:
+    def _tell(self, outcome: Done | Refused) -> None:
         try:
             self._loop.call_soon_threadsafe(self._set, outcome)
         except RuntimeError:  # the loop is closed: nobody waits any more
             _log.debug("An answer came after the end of the event loop.")
 
-    def _set(self, outcome: Floats | Refused) -> None:
+    def _set(self, outcome: Done | Refused) -> None:
         if self._future.done():
             return
         if isinstance(outcome, Refused):
@@ -105,7 +120,7 @@ class Lane:
         for thread in self._threads:
             thread.start()
 
-    async def run(self, items: Sequence[Item]) -> Floats:
+    async def run(self, items: Sequence[Item]) -> Done:
         """Rows of the items, in their order; (n, dimensions) or (n,). The items have entered the room before.
 
         Raises Failed if the engine fails on one of their batches, NotReady if the lane is closed.
@@ -114,7 +129,7 @@ class Lane:
         with self._changed:
             closed = self._closed
             if not closed:
-                self._line.add(items, job, monotonic())
+                self._line.add(items, job, job.since)
                 self._changed.notify_all()
         if closed:
             self._room.leave(len(items))
@@ -195,7 +210,7 @@ class Lane:
         self._observe(batch, began, ended, rows is None)
         if rows is not None:
             try:
-                _hand_out(batch, rows)
+                _hand_out(batch, rows, began)
             except Exception as error:  # rows of another width than this request's others, or no memory for them
                 rows = None
                 _report(error, self._task, len(batch))
@@ -230,12 +245,12 @@ def _jobs(items: Iterable[Waiting[_Job]]) -> list[_Job]:
     return list(dict.fromkeys(one.owner for one in items))
 
 
-def _hand_out(batch: Sequence[Waiting[_Job]], rows: Floats) -> None:
+def _hand_out(batch: Sequence[Waiting[_Job]], rows: Floats, began: float) -> None:
     places: dict[_Job, list[int]] = {}
     for place, one in enumerate(batch):
         places.setdefault(one.owner, []).append(place)
     for job, mine in places.items():
-        job.fill([batch[place].index for place in mine], rows[mine])
+        job.fill([batch[place].index for place in mine], rows[mine], began)
 
 
 def _report(error: Exception, task: str, size: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
+from provisioner.serve.backend import Spent
 from provisioner.serve.batching.lane import Lane
 from provisioner.serve.batching.order import Bounds
 from provisioner.serve.batching.room import Room
@@ -22,10 +23,11 @@ QUERY_TOKENS = 512
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """Rows in the order of the inputs, (n, dimensions) or (n,), and the tokens that they took."""
+    """Rows in the order of the inputs, (n, dimensions) or (n,), the tokens that they took, and the time."""
 
     rows: Floats
     tokens: int
+    spent: Spent
 
 
 class Lanes:
@@ -74,7 +76,8 @@ class Lanes:
             self._room.leave(len(inputs))
             raise
         lane = self._query if _is_query(items) else self._bulk
-        return Computed(await lane.run(items), sum(item.length for item in items))
+        done = await lane.run(items)
+        return Computed(done.rows, sum(item.length for item in items), done.spent)
 
     async def close(self, seconds: float) -> None:
         """Computes what waits, for so many seconds, refuses the rest with NotReady, and ends the threads."""

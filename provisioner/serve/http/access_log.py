@@ -63,6 +63,7 @@ def _fields(asked: Asked, status: int, seconds: float) -> dict[str, object]:
         facts["client"] = asked.client
     if asked.texts:
         facts |= {"texts": asked.texts, "tokens": asked.tokens}
+        facts |= {"wait_ms": round(asked.waiting * 1000, 2), "compute_ms": round(asked.computing * 1000, 2)}
     if asked.refused:
         facts["refused"] = asked.refused
     if asked.trace:

@@ -61,7 +61,7 @@ def create_app(backend: Backend, settings: Settings, instruments: Instruments) -
     opened = (
         probes.router(backend, app.gate),
         metrics.router(instruments),
-        page.router(backend, instruments, lambda: app.gate.draining),
+        page.router(backend, instruments, lambda: app.gate.draining, keyed=bool(settings.api_key)),
         docs.router(),
     )
     for router in (*working, *opened):

@@ -27,9 +27,10 @@ class Counted:
         if self._tracing is None:
             embedded = await self._backend.embed(ask)
         else:
-            with self._tracing.work("embed"):
+            with self._tracing.work("embed") as parts:
                 embedded = await self._backend.embed(ask)
-        self._note("embed", len(ask.inputs), embedded.tokens)
+                parts(embedded.spent)
+        self._note("embed", len(ask.inputs), embedded)
         return embedded
 
     async def rerank(self, ask: RerankAsk) -> Ranked:
@@ -37,9 +38,10 @@ class Counted:
         if self._tracing is None:
             ranked = await self._backend.rerank(ask)
         else:
-            with self._tracing.work("rerank"):
+            with self._tracing.work("rerank") as parts:
                 ranked = await self._backend.rerank(ask)
-        self._note("rerank", len(ask.documents), ranked.tokens)
+                parts(ranked.spent)
+        self._note("rerank", len(ask.documents), ranked)
         return ranked
 
     def status(self) -> Status:
@@ -47,8 +49,10 @@ class Counted:
         status = self._backend.status()
         return replace(status, ready=False, detail=ENDING) if self._gate.draining else status
 
-    def _note(self, task: str, texts: int, tokens: int) -> None:
-        self._instruments.worked(task, texts, tokens)
+    def _note(self, task: str, texts: int, done: Embedded | Ranked) -> None:
+        self._instruments.worked(task, texts, done.tokens)
         if asked := ids.current():
             asked.texts += texts
-            asked.tokens += tokens
+            asked.tokens += done.tokens
+            asked.waiting += done.spent.waiting
+            asked.computing += done.spent.computing

@@ -33,6 +33,7 @@ class Asked:
         started, complete: whether the answer's head, and all of it, were sent.
         gone: whether the client went away before that.
         received, sent: bytes of the bodies.
+        waiting, computing: seconds, see Spent; of a stream the sums, and its parts may be at work together.
         refused: the kind of the refusal, or "".
         close: whether the connection ends with the answer.
         unread: whether something of the body may still come.
@@ -55,6 +56,8 @@ class Asked:
     sent: int = 0
     texts: int = 0
     tokens: int = 0
+    waiting: float = 0.0
+    computing: float = 0.0
     refused: str = ""
     close: bool = False
     unread: bool = False

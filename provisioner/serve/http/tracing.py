@@ -9,13 +9,14 @@ import importlib.util
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from provisioner import __version__
+from provisioner.serve.backend import Spent
 from provisioner.serve.http import ids
 from provisioner.serve.http.access_log import GONE, QUIET
 from provisioner.serve.http.ids import Asked
@@ -148,17 +149,24 @@ class Tracing:
             _end(span, asked)
 
     @contextmanager
-    def work(self, task: str) -> Iterator[None]:
-        """A span inside of it: the wait for the engine, and what it takes."""
+    def work(self, task: str) -> Iterator[Callable[[Spent], None]]:
+        """A span inside of it. Gives what makes its parts of the time that was spent: `wait` and `compute`."""
         from opentelemetry.trace import Status, StatusCode
 
         with self._tracer.start_as_current_span(task, record_exception=False, set_status_on_exception=False) as span:
             try:
-                yield
+                yield self._parts
             except BaseException as error:
                 span.set_attribute("error.type", type(error).__qualname__)
                 span.set_status(Status(StatusCode.ERROR))
                 raise
+
+    def _parts(self, spent: Spent) -> None:
+        """Made afterwards, ending now: the lane's threads know nothing of spans, and Ray's are in other processes."""
+        ended = time.time_ns()
+        began = ended - int(spent.computing * 1e9)
+        for name, start, end in (("wait", began - int(spent.waiting * 1e9), began), ("compute", began, ended)):
+            self._tracer.start_span(name, start_time=start).end(end)
 
 
 def _name(asked: Asked) -> str:

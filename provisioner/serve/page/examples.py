@@ -8,31 +8,35 @@ import shlex
 from provisioner.serve.page.document import StatusDocument
 from provisioner.serve.page.markup import Html, join, tag
 
-_KEY = tag("span", ' \\\n  -H "Authorization: Bearer $API_KEY"', data_key=True, hidden=True)
+_KEY = ' \\\n  -H "Authorization: Bearer $API_KEY"'
 
 
-def examples(document: StatusDocument, origin: str) -> Html:
-    """Commands for what this server does. `origin` ends with a slash; the script puts in the browser's own."""
+def examples(document: StatusDocument, origin: str, keyed: bool) -> Html:
+    """Commands for what this server does. `origin` ends with a slash; the script puts in the browser's own.
+
+    A key that only a proxy in front wants shows itself in a 401: then the script shows that line of theirs.
+    """
     found = {model.task: model.repo for model in reversed(document.models)}
-    parts = [_embed(origin)]
+    key = tag("span", _KEY, data_key=True, hidden=not keyed)
+    parts = [_embed(origin, key)]
     if "rerank" in found and document.role != "indexing":
-        parts.append(_rerank(origin))
+        parts.append(_rerank(origin, key))
     parts.append(_openai(origin, found.get("embed", "ORG/NAME")))
     return join(*parts)
 
 
-def _embed(origin: str) -> Html:
-    return _example("curl-embed", "Embed with curl", _curl(origin, "embed", {"texts": ["The parcel is late."]}))
+def _embed(origin: str, key: Html) -> Html:
+    return _example("curl-embed", "Embed with curl", _curl(origin, "embed", key, {"texts": ["The parcel is late."]}))
 
 
-def _rerank(origin: str) -> Html:
+def _rerank(origin: str, key: Html) -> Html:
     body = {"query": "late delivery", "documents": ["The parcel is late.", "The soup is hot."], "top_n": 1}
-    return _example("curl-rerank", "Rerank with curl", _curl(origin, "rerank", body))
+    return _example("curl-rerank", "Rerank with curl", _curl(origin, "rerank", key, body))
 
 
-def _curl(origin: str, path: str, body: object) -> Html:
+def _curl(origin: str, path: str, key: Html, body: object) -> Html:
     data = shlex.quote(json.dumps(body))
-    return join("curl ", _origin(origin), path, _KEY, " \\\n  -H 'Content-Type: application/json' \\\n  -d ", data)
+    return join("curl ", _origin(origin), path, key, " \\\n  -H 'Content-Type: application/json' \\\n  -d ", data)
 
 
 def _openai(origin: str, model: str) -> Html:

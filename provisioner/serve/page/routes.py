@@ -45,10 +45,12 @@ _PAGE = _GUARD | {
 _FOREVER = "public, max-age=31536000, immutable"
 
 
-def router(backend: Backend, instruments: Instruments, draining: Callable[[], bool] = lambda: False) -> APIRouter:
+def router(
+    backend: Backend, instruments: Instruments, draining: Callable[[], bool] = lambda: False, *, keyed: bool = False
+) -> APIRouter:
     """`GET /`, `/page/VERSION/FILE` and `/status.json`, and HEAD of each. They need no key: no text is in them.
 
-    `draining` says whether the server is ending.
+    `draining` says whether the server is ending, `keyed` whether work needs a key.
     """
     routes, own = APIRouter(), assets()
 
@@ -59,7 +61,7 @@ def router(backend: Backend, instruments: Instruments, draining: Callable[[], bo
         return status_document(status, latency_facts(instruments.latencies()))
 
     async def page(request: Request) -> Response:
-        return _kept(request, render(own, document(), str(request.base_url)).encode(), "text/html", _PAGE)
+        return _kept(request, render(own, document(), str(request.base_url), keyed).encode(), "text/html", _PAGE)
 
     async def file(request: Request, version: str, name: str) -> Response:
         if (asset := own.files.get(name)) is None:
@@ -81,7 +83,7 @@ def _both(routes: APIRouter, path: str, endpoint: Callable[..., Any]) -> None:
     routes.add_api_route(path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)
 
 
-def render(own: Assets, document: StatusDocument, origin: str) -> str:
+def render(own: Assets, document: StatusDocument, origin: str, keyed: bool) -> str:
     """The page. `origin` is where the server is for whoever asks, with a slash at its end."""
     no_embedding, no_rerank = facts.why_no_embedding(document), facts.why_no_rerank(document)
     return own.page.substitute(
@@ -96,7 +98,8 @@ def render(own: Assets, document: StatusDocument, origin: str) -> str:
         embed_hidden="hidden" if no_embedding else "",
         rerank_note=facts.note(no_rerank),
         rerank_hidden="hidden" if no_rerank else "",
-        examples=examples(document, origin),
+        key_hidden="" if keyed else "hidden",
+        examples=examples(document, origin, keyed),
         software=put(document.version),
     )
 

@@ -72,6 +72,11 @@ export function start() {
     }
     key = given;
     by("key-error").textContent = "";
-    for (const again of unlocked.splice(0)) again();
+    const waiting = unlocked.splice(0);
+    for (const again of waiting) again();
+    if (!waiting.length) {
+      by("key").hidden = true; // a wrong one is asked for again with the first request
+      by("main").focus();
+    }
   });
 }
