@@ -96,9 +96,9 @@ def main() -> None:
         throughput([*local, *asking], chosen.rounds, chosen.seconds)
         report.throughput([*local, *asking])
         mine = [side for side in asking if side.name.startswith("ours")]
-        report.compared(mine, [local[0]])
+        report.compared(mine, local[0])
         for peer in (side for side in asking if side not in mine):
-            report.compared([side for side in mine if len(side.processes) == len(peer.processes)], [peer])
+            report.compared([side for side in mine if len(side.processes) == len(peer.processes)], peer)
         report.started(started)
         stack.close()
         beside_bulk(release, chosen.seconds, chosen.rounds)

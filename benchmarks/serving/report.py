@@ -23,13 +23,12 @@ def _quantile(side: Side, part: float) -> str:
     return f"{side.quantile('32', 1, part):.1f}" if ("32", 1) in side.found else ""
 
 
-def compared(servers: Sequence[Side], to: Sequence[Side]) -> None:
+def compared(servers: Sequence[Side], to: Side) -> None:
     print("\n| texts/s, median of the rounds' ratios (quartiles) | to | 32 tokens | 256 tokens | mixed lengths |")
     print("|---|---|---|---|---|")
-    for other in to:
-        for side in servers:
-            found = " | ".join(_spread(ratios(side, other, kind, 32)) for kind in KINDS)
-            print(f"| {side.name} | {other.name} | {found} |")
+    for side in servers:
+        found = " | ".join(_spread(ratios(side, to, kind, 32)) for kind in KINDS)
+        print(f"| {side.name} | {to.name} | {found} |")
 
 
 def _spread(found: Sequence[float]) -> str:

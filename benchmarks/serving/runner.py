@@ -1,8 +1,8 @@
 """One side: `runner.py SIDE FOLDER_OR_URL THREADS`, jobs as JSON lines on stdin, answers on stdout.
 
 Sides: onnxruntime, openvino, fastembed, sentence-transformers (in this process); ours, infinity (over HTTP).
-A job is {"kind": "32" | "256" | "mixed", "batch": N, "seconds": S}. Its answer: texts, the seconds they took, and the
-milliseconds of every call.
+A job is {"kind": "32" | "256" | "mixed", "batch": N, "seconds": S, "seed": R}. Its answer: texts, the seconds that they
+took, and the milliseconds of every call.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def side(name: str, place: str, threads: int) -> Embed:
     return libraries[name](Path(place), threads)
 
 
-def measured(embed: Embed, job: dict[str, Any], seed: int) -> dict[str, Any]:
-    source = batches(job["kind"], job["batch"], seed)
+def measured(embed: Embed, job: dict[str, Any]) -> dict[str, Any]:
+    source = batches(job["kind"], job["batch"], job["seed"])
     calls: list[float] = []
     count, until = 0, time.perf_counter() + job["seconds"]
     while (begin := time.perf_counter()) < until:
@@ -156,8 +156,8 @@ def main() -> None:
     for tokens in ("32", "256", "mixed"):
         embed(next(batches(tokens, 8, 0)))
     print("ready", file=answers, flush=True)
-    for seed, line in enumerate(sys.stdin):
-        print(json.dumps(measured(embed, json.loads(line), seed * 100_000)), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(measured(embed, json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER = Path(__file__).parent / "runner.py"
 _Process = subprocess.Popen[str]
+_CLIENTS = 8  # of a side, at most
 
 
 @dataclass
@@ -32,8 +33,12 @@ class Side:
         self.found.setdefault((kind, batch), []).append(self.end())
 
     def begin(self, kind: str, batch: int, seconds: float) -> None:
-        for process in self.processes:
-            print(json.dumps({"kind": kind, "batch": batch, "seconds": seconds}), file=process.stdin, flush=True)
+        """The same texts for the first client of each side in a round, and other ones for the second."""
+        rounds = len(self.found.get((kind, batch), ()))
+        for number, process in enumerate(self.processes):
+            seed = (rounds * _CLIENTS + number) * 100_000
+            job = {"kind": kind, "batch": batch, "seconds": seconds, "seed": seed}
+            print(json.dumps(job), file=process.stdin, flush=True)
 
     def end(self) -> dict[str, Any]:
         """Texts a second of all clients, and the milliseconds of all calls."""
@@ -92,5 +97,5 @@ def _process(side: str, place: str, threads: int, cpus: str) -> Iterator[_Proces
 
 
 def ratios(ours: Side, theirs: Side, kind: str, batch: int) -> Sequence[float]:
-    """Of the rates, round by round, sorted: the machine's speed changes, and both had the same moment of it."""
+    """Of the rates, round by round, sorted: the machine's speed changes, and in one round both had much the same."""
     return sorted(one / other for one, other in zip(ours.rates(kind, batch), theirs.rates(kind, batch), strict=True))

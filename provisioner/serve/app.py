@@ -1,10 +1,12 @@
 """`uvicorn provisioner.serve.app:app`: the same HTTP server where uvicorn is started by somebody else.
 
-uvicorn then listens where it is told to, and ends by the signal; only `provision serve` has gRPC.
+uvicorn then listens where it is told to, and ends by the signal. Only `provision serve` has gRPC.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import os
 import sys
 import threading
@@ -13,8 +15,10 @@ from typing import TYPE_CHECKING, NoReturn
 from provisioner.errors import ProvisionError, UsageError
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
+    from provisioner.serve.ending import Ending
+    from provisioner.serve.http import app as http
     from provisioner.serve.local import LocalBackend
     from provisioner.serve.settings import Settings
 
@@ -23,8 +27,9 @@ class Application:
     """Built from the environment when the server around it starts, so that importing it does nothing."""
 
     def __init__(self) -> None:
-        self._app: ASGIApp | None = None
+        self._app: http.Application | None = None
         self._backend: LocalBackend | None = None
+        self._ending: Ending | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start and end with the server around; answer requests."""
@@ -44,8 +49,7 @@ class Application:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._backend is not None:
-            await self._backend.close()
+        await self._stop()
         await send({"type": "lifespan.shutdown.complete"})
 
     def _start(self) -> None:
@@ -56,7 +60,11 @@ class Application:
         if settings.grpc_port is not None:
             raise UsageError("GRPC_PORT is set, and only `provision serve` has gRPC.", hint="Start that, or unset it.")
         offline.bound(os.environ, settings)
-        from provisioner.serve import ending, logs, start
+        self._build(settings)
+
+    def _build(self, settings: Settings) -> None:
+        from provisioner.serve import logs, start
+        from provisioner.serve.ending import LOADING, Ending, leave_if_computing
         from provisioner.serve.http.app import create_app
         from provisioner.serve.instruments import Instruments
         from provisioner.serve.local import LocalBackend
@@ -64,13 +72,23 @@ class Application:
         logs.configure(json=settings.json_log)
         start.name_misspelt(os.environ)
         instruments = Instruments()
-        self._backend = LocalBackend(settings.role, settings.limits, settings.wait, instruments)
-        self._app = created = create_app(self._backend, settings, instruments)
-        ending.drain_first(created.gate, self._backend, settings)
-        threading.Thread(target=_load, args=(settings, self._backend), daemon=True).start()
+        self._backend = backend = LocalBackend(settings.role, settings.limits, settings.wait, instruments)
+        self._app = app = create_app(backend, settings, instruments)
+        self._ending = Ending(app.gate, backend, app.tracing, settings)
+        self._ending.watch()
+        atexit.register(leave_if_computing, app.tracing)  # process 1 of a container does not die of its own SIGTERM
+        threading.Thread(target=_load, args=(settings, app, backend), name=LOADING, daemon=True).start()
+
+    async def _stop(self) -> None:
+        if self._backend is not None:
+            await self._backend.close()
+        if self._app is not None and self._app.tracing:
+            await asyncio.to_thread(self._app.tracing.close)
+        if self._ending is not None:
+            self._ending.over()
 
 
-def _load(settings: Settings, backend: LocalBackend) -> None:
+def _load(settings: Settings, app: http.Application, backend: LocalBackend) -> None:
     from provisioner.serve import logs, start
 
     try:
@@ -79,7 +97,8 @@ def _load(settings: Settings, backend: LocalBackend) -> None:
         _end(_sentence(error), error.exit_code)
     except BaseException as error:  # whatever it is: a server that never gets ready helps nobody
         _end("\n".join(logs.trace(error)), 1)
-    start.say_ready(settings)
+    if not app.gate.draining:
+        start.say_ready(settings)
 
 
 def _end(text: str, code: int) -> NoReturn:

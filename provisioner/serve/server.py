@@ -21,6 +21,7 @@ import uvloop
 from provisioner import __version__
 from provisioner.errors import ProvisionError, UsageError
 from provisioner.serve import logs, start
+from provisioner.serve.ending import LAST_ANSWERS_S, LOADING, leave_if_computing
 from provisioner.serve.http.app import Application, create_app
 from provisioner.serve.http.protocol import bounded
 from provisioner.serve.instruments import Instruments
@@ -35,8 +36,6 @@ log = logging.getLogger(__name__)
 
 # Clients and proxies keep connections for a minute; a request on one that is just closing would be lost.
 _KEEP_ALIVE_S = 75
-_LAST_ANSWERS_S = 1  # for refusals to be sent
-_WORKERS = ("start", "embed-", "rerank-")  # names of threads that compute
 
 
 class _Http(uvicorn.Server):
@@ -74,7 +73,7 @@ class Server:
         await self._start_grpc()
         serving = asyncio.create_task(self._http.serve(sockets=[listener]))
         serving.add_done_callback(lambda _: self._ending.set())  # if it ends by itself, everything does
-        threading.Thread(target=self._load, args=(loop,), name="start", daemon=True).start()
+        threading.Thread(target=self._load, args=(loop,), name=LOADING, daemon=True).start()
         await self._ending.wait()
         if self.failure is None:
             await self._drain()
@@ -121,7 +120,7 @@ class Server:
         """After so many seconds: what waits gets its 503, and what is left after that is cut off."""
         await asyncio.sleep(seconds)
         await self._backend.close()
-        await asyncio.sleep(_LAST_ANSWERS_S)
+        await asyncio.sleep(LAST_ANSWERS_S)
         self._http.force_exit = True
 
     async def _drain(self) -> None:
@@ -139,12 +138,8 @@ class Server:
             await self._grpc.stop(self._settings.drain)
 
     def leave(self) -> None:
-        """End the process at once where a thread is still inside a native library: it cannot be stopped, and aborts the
-        process when it comes back while Python is being taken down."""
-        if any(thread.name.startswith(_WORKERS) for thread in threading.enumerate()):
-            if self._app.tracing:
-                self._app.tracing.close()
-            os._exit(0)
+        """Once everything has ended that can."""
+        leave_if_computing(self._app.tracing)
 
     async def _start_grpc(self) -> None:
         if self._settings.grpc_port is not None:
@@ -186,7 +181,7 @@ def _config(app: Application, settings: Settings) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=math.ceil(settings.drain) + 2 * _LAST_ANSWERS_S,
+        timeout_graceful_shutdown=math.ceil(settings.drain) + 2 * LAST_ANSWERS_S,
     )
 
 

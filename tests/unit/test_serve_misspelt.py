@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.cli.serve import _option_names
 from provisioner.serve.misspelt import misspelt
 from provisioner.serve.raying import scaling
 from provisioner.serve.settings import known
+
+OPTIONS = _option_names()
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,10 @@ def test_what_was_meant_is_said(name: str, meant: str) -> None:
     "name",
     [
         *sorted(known()),
-        "PROVISION_SERVE_HOST",  # an option of the command, where there is one
+        *sorted(OPTIONS),
+        *sorted(one.removeprefix("PROVISION_SERVE_") for one in OPTIONS),  # shells and platforms set HOST and PORT
+        "CHECKS",
+        "PROVISION_SERVE_PORT_9000_TCP_ADDR",
         "PROVISION_SERVE_SERVICE_PORT",  # of a Service that is called so
         "PROVISION_SERVE_NOTES",
         "MODEL_SERVER_HOST",  # an Onyx API server's
@@ -48,17 +54,22 @@ def test_what_was_meant_is_said(name: str, meant: str) -> None:
     ],
 )
 def test_variables_of_others_are_passed_over(name: str) -> None:
-    assert misspelt({name}, known()) == {}
+    assert misspelt({name}, known() | OPTIONS) == {}
 
 
-def test_options_of_the_command_are_told_apart_by_what_follows_their_prefix() -> None:
-    options = frozenset({"PROVISION_SERVE_AT", "PROVISION_SERVE_PORT", "PROVISION_SERVE_INDEXING_ONLY"})
-    assert misspelt(options, known() | options) == {}
-    wrong = {
-        "PROVISION_SERVE_PROT": "PROVISION_SERVE_PORT",
-        "PROVISION_SERVE_INDEX_ONLY": "PROVISION_SERVE_INDEXING_ONLY",
-    }
-    assert misspelt({*wrong, "PROVISION_SERVE_PORT", "PROVISION_SERVE_NOTES"}, known() | options) == wrong
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("PROVISION_SERVE_PROT", "PROVISION_SERVE_PORT"),
+        ("PROVISION_SERVE_INDEX_ONLY", "PROVISION_SERVE_INDEXING_ONLY"),
+        ("PROVISION_SERVE_GPRC_PORT", "PROVISION_SERVE_GRPC_PORT"),
+        ("PROVISION_SERVE_VERIFYY", "PROVISION_SERVE_VERIFY"),
+        ("PROVISION_SERVE_DRAIN_DELAY", "DRAIN_DELAY"),  # a setting, and no option
+        ("VERIFYY", "VERIFY"),
+    ],
+)
+def test_options_of_the_command_are_told_apart_by_what_follows_their_prefix(name: str, meant: str) -> None:
+    assert misspelt({name, "PROVISION_SERVE_NOTES"}, known() | OPTIONS) == {name: meant}
 
 
 def test_what_is_emitted_for_ray_are_settings_there() -> None:

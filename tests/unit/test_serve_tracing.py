@@ -2,74 +2,37 @@
 
 from __future__ import annotations
 
-import gzip
-import http.server
 import logging
 import os
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from provisioner.serve.http import tracing
 from tests.support import grpc_core
 from tests.support.grpc_core import MODELS, refused
-from tests.support.http_core import MARK, Core, serving, wait_for
+from tests.support.http_core import MARK, PATIENCE_S, Core, serving, wait_for
+from tests.support.otlp import Collector, collecting, facts
 from tests.support.serve_engines import Gated
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-@dataclass
-class Collector:
-    port: int = 0
-    spans: list[Any] = field(default_factory=list)
-    resources: list[dict[str, str]] = field(default_factory=list)
-    raw: bytes = b""
-
-    def named(self, name: str) -> Any:
-        wait_for(lambda: any(span.name == name for span in self.spans))
-        return next(span for span in self.spans if span.name == name)
-
-
-def facts(attributes: Any) -> dict[str, Any]:
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
-
-
 @pytest.fixture
-def collector() -> Iterator[Collector]:
-    found = Collector()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            body = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-            found.raw += body
-            for part in ExportTraceServiceRequest.FromString(body).resource_spans:
-                found.resources.append(facts(part.resource.attributes))
-                found.spans += [span for scope in part.scope_spans for span in scope.spans]
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.port = server.server_address[1]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(round(PATIENCE_S)))  # what is not taken in time is dropped
+    with collecting() as found:
         yield found
-        server.shutdown()
 
 
 @pytest.fixture
 def traced(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Iterator[Core]:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
     engine = Gated()
     engine.free()
@@ -96,7 +59,37 @@ def test_a_request_is_a_span_below_the_clients_and_work_a_span_below_it(traced: 
     assert found["provision.texts"] == 2
     assert found["provision.request_id"] == done.headers["x-request-id"]
     assert collector.resources[0]["service.name"] == "provision-serve"
-    assert traced.line(request_id=done.headers["x-request-id"], status=200)["trace_id"] == TRACE
+    line = traced.line(request_id=done.headers["x-request-id"], status=200)
+    assert line["trace_id"] == TRACE
+    assert line["wait_ms"] >= 0 and line["compute_ms"] > 0
+
+
+def test_the_wait_in_the_queue_is_told_from_the_computation(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    engine, held = Gated(), 0.3  # seconds
+    with serving(engine) as core, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(core.embed, "a", x_request_id="first")
+        engine.begun()
+        second = pool.submit(core.embed, "b", x_request_id="second")
+        wait_for(lambda: b'provision_serve_queue_depth_texts{task="embed"} 1.0' in core.ask("GET", "/metrics").body)
+        time.sleep(held)
+        engine.free()
+        assert [first.result().status, second.result().status] == [200, 200]
+        lines = [core.line(request_id=name, status=200) for name in ("first", "second")]
+        assert core.app.tracing is not None
+        core.app.tracing.close()
+    assert lines[0]["compute_ms"] >= held * 1000
+    assert lines[1]["wait_ms"] >= held * 1000
+    spans: dict[str, dict[str, Any]] = {one["trace_id"]: {} for one in lines}
+    for span in collector.spans:
+        spans[span.trace_id.hex()][span.name] = span
+    for found, part in zip(spans.values(), ("compute", "wait"), strict=True):
+        assert found.keys() == {"POST /embed", "embed", "wait", "compute"}
+        assert found["wait"].parent_span_id == found["compute"].parent_span_id == found["embed"].span_id
+        assert found["wait"].end_time_unix_nano == found["compute"].start_time_unix_nano
+        assert found[part].end_time_unix_nano - found[part].start_time_unix_nano >= held * 1e9 - 1e6
 
 
 def test_failures_are_marked_and_texts_are_nowhere(traced: Core, collector: Collector) -> None:
@@ -112,7 +105,7 @@ def test_failures_are_marked_and_texts_are_nowhere(traced: Core, collector: Coll
 
 
 def test_calls_of_grpc_have_their_spans_too(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     spans = tracing.configured(os.environ)
     assert spans is not None
     engine = Gated()
@@ -136,7 +129,7 @@ def test_probes_and_scrapes_are_not_traced(traced: Core, collector: Collector) -
         traced.ask("GET", path)
     traced.embed("a")
     collector.named("POST /embed")
-    assert {span.name for span in collector.spans} <= {"POST /embed", "embed"}
+    assert {span.name for span in collector.spans} <= {"POST /embed", "embed", "wait", "compute"}
 
 
 def test_a_client_that_does_not_sample_is_followed(traced: Core, collector: Collector) -> None:
@@ -193,7 +186,9 @@ assert not any(name.startswith("opentelemetry.sdk") for name in sys.modules)
 def test_without_the_sdk_there_are_no_traces_and_no_failure(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if asked:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert ("extra `otel`" in done.stderr) is asked
 
@@ -209,8 +204,8 @@ def test_a_provider_that_is_configured_already_is_used(collector: Collector, mon
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)  # the global one can be set only once
     with serving() as core:
         core.embed("a")
-        wait_for(lambda: len(exporter.get_finished_spans()) == 2)
-    assert {span.name for span in exporter.get_finished_spans()} == {"POST /embed", "embed"}
+        wait_for(lambda: any(span.name == "POST /embed" for span in exporter.get_finished_spans()))  # ends last
+    assert {span.name for span in exporter.get_finished_spans()} == {"POST /embed", "embed", "wait", "compute"}
 
 
 @pytest.fixture(autouse=True)
