@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # rclone, weed
@@ -30,7 +30,8 @@ collect_ignore = [] if given() else ["contract/test_shares.py", "contract/test_p
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that runs this in the background; tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("house", deadline=None)  # a slow machine is no failure
+# A slow machine is no failure.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -67,13 +69,19 @@ def command(check: bool, output: Output, **given: str | bool | None) -> None:
       curl -s localhost:9000/embed -H 'Content-Type: application/json' -d '{"texts": ["a sentence"]}'
     """
     chosen = {_VARIABLES[name]: str(value) for name, value in given.items() if value is not None}
-    with suppress(KeyboardInterrupt):  # SIGTERM before the server has handlers of its own: nothing was begun
+    if not check:
+        signal.signal(signal.SIGTERM, _leave)
+    with suppress(KeyboardInterrupt):  # SIGINT before the server has handlers of its own
         _run(chosen, check, output)
 
 
-def _run(chosen: dict[str, str], check: bool, output: Output) -> None:
-    import os
+def _leave(_signal: int, _frame: Any) -> NoReturn:
+    """SIGTERM before the server has handlers of its own: nothing was begun. A KeyboardInterrupt can be swallowed where
+    Python calls back in the middle of an import, and the server would start."""
+    os._exit(0)
 
+
+def _run(chosen: dict[str, str], check: bool, output: Output) -> None:
     from provisioner.errors import MissingExtra
     from provisioner.serve import offline
     from provisioner.serve.settings import parse

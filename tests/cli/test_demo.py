@@ -54,7 +54,7 @@ def demo(folder: Path, *arguments: object) -> Done:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 

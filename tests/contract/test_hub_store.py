@@ -20,6 +20,7 @@ from provisioner.hub import running
 from provisioner.model import Layout
 from provisioner.record import LOCK_NAME, RECORD_NAME
 from tests.support.hub_fixture import Made, make, on_disk, publish, store
+from tests.support.patience import PATIENCE
 
 OLD = make("org/model", {"config.json": b"old", "extra.json": b"{}"}, revision="v1", salt="old")
 NEW = make("org/model", {"config.json": b"new!"}, salt="new")
@@ -230,7 +231,7 @@ def test_the_command(tmp_path: Path, http: urllib3.PoolManager, how: signal.Sign
         url = process.stdout.readline().strip()
         assert http.request("GET", address(url, OTHER, "main")).data == b"other"
         process.send_signal(how)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert f"export HF_ENDPOINT={url}" in errors
     assert "'GET /org/other/resolve/main/config.json' 200 5 bytes" in errors
@@ -243,6 +244,6 @@ def test_the_command(tmp_path: Path, http: urllib3.PoolManager, how: signal.Sign
 def test_the_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], code: int) -> None:
     command = [sys.executable, "-m", "provisioner", "hub", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

@@ -238,7 +238,7 @@ def test_the_server_serves_a_store_as_a_hub(podman: Engine, server: str, open_fo
     assert done.returncode == 0, done.stderr
     ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8765/api/models/org/small').status)"
     try:
-        for _ in range(100):
+        for _ in range(300):
             answer = podman.podman("exec", name, "python", "-c", ask)
             if answer.returncode == 0:
                 break
@@ -255,7 +255,7 @@ import json, sys, urllib.request
 path, body = sys.argv[1], sys.argv[2]
 request = urllib.request.Request("http://127.0.0.1:9000" + path, body.encode() or None)
 request.add_header("Content-Type", "application/json")
-print(urllib.request.urlopen(request, timeout=30).read().decode())
+print(urllib.request.urlopen(request, timeout=300).read().decode())
 """
 
 
@@ -274,7 +274,7 @@ def test_the_server_serves_what_is_mounted(podman: Engine, server: str, user: st
         return podman.podman("exec", name, "python", "-c", ASK, path, text)
 
     try:
-        for _ in range(300):
+        for _ in range(1000):
             answer = ask("/readyz")
             if answer.returncode == 0:
                 break

@@ -34,6 +34,7 @@ from tests.support.job_process import (
     started,
 )
 from tests.support.locks import MemorySource, small
+from tests.support.patience import PATIENCE
 from tests.support.stores import DirectoryBackend, transfer
 
 
@@ -374,9 +375,14 @@ def test_an_image_name_that_is_none_is_not_waited_for(site: Site) -> None:
 
 
 def test_a_missing_secret_is_named_with_its_key(site: Site) -> None:
+    def controllers(plural: str, name: str) -> None:
+        """So quick that nobody ever sees the Job without its pod."""
+        if plural == "jobs":
+            job = Played(site.api, name)
+            job.waits(job.pod(), "CreateContainerConfigError", 'secret "hf-token" not found')
+
+    site.api.applied = controllers
     run = site.run("--set", "job.secrets.HF_TOKEN=hf-token/token", "--timeout", "1.5")
-    job = site.job()
-    job.waits(job.pod(), "CreateContainerConfigError", 'secret "hf-token" not found')
     done = run.done()
     assert done.code == 5
     assert 'is missing: secret "hf-token" not found.' in done.err
@@ -523,7 +529,7 @@ def test_a_caller_may_want_a_running_job_made_again(site: Site) -> None:
     thread.start()
     site.api.wait(lambda: old["metadata"].get("deletionTimestamp"))
     site.api.vanish("jobs", NAMESPACE, JOB)
-    thread.join(20)
+    thread.join(PATIENCE)
     cluster.close()
     assert site.job().job["metadata"]["uid"] != uid
     assert "it is deleted and made again." in notes[0]
@@ -776,7 +782,7 @@ def test_kubectl_and_we_make_the_same_job(site: Site) -> None:
         env=environment(KUBECONFIG=str(site.kubeconfig), HOME=str(site.folder)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert applied.returncode == 0, applied.stderr
     there = {key: one for key, one in site.api.objects.items() if key[0] == "jobs"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from tests.support.locks import small, snapshot
 from tests.support.manifests import load
 from tests.support.mounts import tmpfs, unmount
 from tests.support.object_backend import ObjectBackend, object_backend
+from tests.support.patience import until
 from tests.support.pod_volumes import CannotStart, Claim, Object
 from tests.support.pods import ANY_UID, action, pod, run_job
 from tests.support.seaweed import cannot_serve
@@ -187,10 +187,10 @@ def test_a_hub_that_refuses_ends_the_job(deployment: Deployment, hub: FaultyHub)
 
 
 def test_a_hub_out_of_reach_is_tried_again_by_another_pod(deployment: Deployment, hub: FaultyHub) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    job = deployment.job(f"http://127.0.0.1:{port}")
-    ended = deployment.run(job)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and no listen
+        job = deployment.job(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        ended = deployment.run(job)
     assert (ended.code, action(job, ended.code)) == (5, "Count"), ended.err
     assert summary(ended)["retryable"] is True
     assert deployment.run(deployment.job(hub)).code == 0, "the next pod goes on in the same volume"
@@ -232,16 +232,15 @@ def test_a_stopped_pod_says_so_and_another_goes_on(open_folder: Path, hub: Fault
     """SIGTERM to process 1, which has no default action there: a pod that did not listen would be killed at last."""
     deployment = Deployment(open_folder, MANY)
     job = deployment.job(hub)
-    hub.rate = 2e5
+    go = hub.hold("onnx/part-00.onnx", 2**17)
     with pod(job["spec"]["template"], deployment.cluster) as one, one.container("mirror") as running:
-        while hub.sent() < 2**17:
-            time.sleep(0.01)
+        until(lambda: running.ended is not None or hub.sent("onnx/part-00.onnx") >= 2**17)
         running.terminate()
         ended = running.wait()
     assert (ended.code, action(job, ended.code)) == (130, "Count"), ended.err
     assert summary(ended)["command"] == "mirror"
     assert not (deployment.volume / "releases" / deployment.release).exists()
-    hub.rate = None
+    go.set()
     assert deployment.run(job).code == 0
     assert deployment.findings() == {}
 
@@ -337,7 +336,7 @@ def consumer(deployment: Deployment, *arguments: object) -> Object:
 
 
 def test_a_consumer_waits_for_its_release_and_finds_it(deployment: Deployment, hub: FaultyHub) -> None:
-    template = consumer(deployment, "--wait", 100)
+    template = consumer(deployment, "--wait", 1000)
     (init,) = template["spec"]["initContainers"]
     with pod(template, deployment.cluster) as one:
         with one.container(init["name"]) as waiting:

@@ -271,7 +271,7 @@ def test_what_was_deployed_while_it_came_up_is_not_overwritten(site: Site, contr
     controllers.meanwhile = lambda: (
         image_of(site.api, "search") == "server:2" or changed(site.api, "search", "server:2")
     )
-    done = rollout(site, "--timeout", "3")
+    done = rollout(site)
     assert done.code == 5
     assert "changed by somebody else meanwhile" in done.err
     assert (image_of(site.api, "search"), mounted(site.api, "search")) == ("server:2", [f"releases/{NEW}"])

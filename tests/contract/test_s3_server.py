@@ -26,6 +26,7 @@ from minio.error import S3Error
 from urllib3 import PoolManager, Retry
 
 from tests.support import s3_fault_actions as acts
+from tests.support.patience import until
 from tests.support.s3_faults import Fault, FaultyS3
 from tests.support.seaweed import (
     S3Server,
@@ -380,12 +381,10 @@ class TestProxy:
             through.get_object(Bucket=bucket, Key="k")["Body"].read()
 
     def test_counts_what_runs_at_once(self, s3server: S3Server, proxy: FaultyS3, bucket: str) -> None:
-        together = threading.Barrier(4)
         through = client(s3server, proxy.endpoint)
-        proxy.faults.append(Fault(acts.Stall(seconds=0.5), times=None))
+        proxy.faults.append(Fault(acts.HoldUntil(lambda: proxy.most_at_once == 4), times=None))
 
         def put(number: int) -> None:
-            together.wait()
             through.put_object(Bucket=bucket, Key=f"k{number}", Body=bytes(100_000))
 
         with ThreadPoolExecutor(4) as pool:
@@ -394,10 +393,13 @@ class TestProxy:
         assert proxy.count("PUT") == 4
 
     def test_an_end_with_connections_open(self, s3server: S3Server, bucket: str) -> None:
-        before = threading.active_count()
+        before = threading.enumerate()
         with FaultyS3(s3server.endpoint) as proxy:
-            proxy.faults.append(Fault(acts.Stall(seconds=600), times=None))
+            proxy.faults.append(Fault(acts.Stall(seconds=3600), times=None))
             through = client(s3server, proxy.endpoint, read_timeout=0.1)
             with pytest.raises(ReadTimeoutError):
                 through.list_objects_v2(Bucket=bucket)
-        assert threading.active_count() == before
+            until(lambda: proxy.log)
+            its_own = [one for one in threading.enumerate() if one not in before]
+            assert len(its_own) > 1
+        assert not [one for one in its_own if one.is_alive()]

@@ -22,7 +22,7 @@ from provisioner.serve.grpc.v1 import serve_pb2 as pb
 from provisioner.serve.grpc.v1 import serve_pb2_grpc
 from tests.support.readonly import REPOSITORY
 from tests.support.serve_models import EMBEDDER_REPO, RERANKER_REPO
-from tests.support.served import Served, await_event, int8_release, serving
+from tests.support.served import PATIENCE_S, Served, await_event, int8_release, serving
 from tests.support.vectors import alike, ids, vector
 
 CONTRACT = "provisioner/serve/grpc/v1/serve.proto"
@@ -115,7 +115,9 @@ def test_health(channel: grpc.Channel) -> None:
 
 def test_reflection_tells_the_contract_as_it_is_in_the_repository(channel: grpc.Channel, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={REPOSITORY}", CONTRACT]
-    subprocess.run([*command, f"--descriptor_set_out={tmp_path / 'set'}"], check=True, timeout=60, cwd=REPOSITORY)
+    subprocess.run(
+        [*command, f"--descriptor_set_out={tmp_path / 'set'}"], check=True, timeout=PATIENCE_S, cwd=REPOSITORY
+    )
     (compiled,) = descriptor_pb2.FileDescriptorSet.FromString((tmp_path / "set").read_bytes()).file
     told = ProtoReflectionDescriptorDatabase(channel)
     assert set(told.get_services()) == {MODELS, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
@@ -134,7 +136,9 @@ def plain(file: descriptor_pb2.FileDescriptorProto) -> descriptor_pb2.FileDescri
 
 def test_what_is_generated_is_not_in_git() -> None:
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(
+            ["git", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S
+        ).stdout
 
     if not (REPOSITORY / ".git").exists():
         pytest.skip("not a git checkout")
@@ -152,7 +156,7 @@ def test_a_stream_is_finished_before_the_server_ends(release: Path, tmp_path: Pa
         await_event(served, "draining")
         rows += [matrix(chunk) for chunk in stream]
         assert len(np.concatenate(rows)) == 600
-        assert served.process.wait(60) == 0
+        assert served.process.wait(PATIENCE_S) == 0
         assert not any(text in served.log.read_text() for text in texts)
 
 
@@ -173,4 +177,4 @@ def test_a_second_signal_ends_calls_at_work(release: Path, tmp_path: Path) -> No
         served.process.terminate()
         await_event(served, "draining")
         served.process.terminate()
-        assert served.process.wait(60) == 0
+        assert served.process.wait(PATIENCE_S) == 0

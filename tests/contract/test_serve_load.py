@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from tests.support.served import PATIENCE_S, Served, int8_release, serving
+from tests.support.patience import until
+from tests.support.served import PATIENCE_S, Served, at_work, int8_release, serving
 
 MIB = 2**20
 # After a first round of load. What grows in it are the arenas of the engines, which keep the room that their largest
@@ -159,10 +159,15 @@ def test_every_request_gets_its_own_vectors_and_memory_does_not_grow(
     with serving(release, tmp_path, INDEXING_ONLY=indexing) as served:
         right = Right.of(served)
         load(served, right, 12, 7)
-        before = served.rss
-        for _ in range(2):
-            assert load(served, right, 12, 7) == {200: 84}
-        assert served.rss - before < GROWTH
+
+        def growth() -> int:
+            before = served.rss
+            for _ in range(2):
+                assert load(served, right, 12, 7) == {200: 84}
+            return served.rss - before
+
+        # Which batches come about is a matter of chance, so that an arena may grow later; a leak grows each time.
+        assert any(growth() < GROWTH for _ in range(3))
 
 
 @pytest.mark.parametrize("indexing", ["False", "True"])
@@ -171,17 +176,29 @@ def test_a_full_queue_refuses_with_a_time_and_serves_everybody_else(
 ) -> None:
     with serving(release, tmp_path, INDEXING_ONLY=indexing, MAX_QUEUE="48", MAX_TEXTS="48") as served:
         right = Right.of(served)
-        found = load(served, right, 24, 7)
+        found: Counter[int] = Counter()
+
+        def filled() -> bool:
+            found.update(load(served, right, 24, 7))
+            return 429 in found
+
+        until(filled)  # the clients may be slower than the server for once
         assert set(found) == {200, 429}
-        assert found.total() == 24 * 7
+        assert found.total() % (24 * 7) == 0
         assert load(served, right, 1, 7) == {200: 7}
 
 
 def test_more_requests_than_there_may_be_are_refused_with_a_time(release: Path, tmp_path: Path) -> None:
     with serving(release, tmp_path, MAX_CONCURRENT="2") as served:
-        outcomes = in_parallel(served, 8, lambda client, _: client.post("/embed", {"texts": [LONG] * 8}))
-        refused = [one for one in outcomes if one.status != 200]
-        assert 0 < len(refused) < 8
+        refused: list[Outcome] = []
+
+        def crowded() -> bool:
+            outcomes = in_parallel(served, 8, lambda client, _: client.post("/embed", {"texts": [LONG] * 8}))
+            refused[:] = [one for one in outcomes if one.status != 200]
+            return bool(refused)
+
+        until(crowded)  # they may have come one after the other
+        assert len(refused) < 8
         for one in refused:
             told_to_come_back(one)
         assert served.ask("/embed", {"texts": TEXTS[:1]})[0] == 200
@@ -200,9 +217,9 @@ def test_reranking_under_load_gives_each_its_own_order(release: Path, tmp_path: 
 
 
 def test_whoever_goes_away_frees_the_queue(release: Path, tmp_path: Path) -> None:
-    with serving(release, tmp_path, MAX_QUEUE="512", MAX_TEXTS="512", INDEXING_ONLY="True") as served:
+    with serving(release, tmp_path, MAX_QUEUE="8050", MAX_TEXTS="8050", INDEXING_ONLY="True") as served:
         address = urlsplit(served.url)
-        body = json.dumps({"texts": [LONG] * 500})
+        body = json.dumps({"texts": [LONG] * 8000})  # minutes of work, of which next to nothing is done
         gone = http.client.HTTPConnection(str(address.hostname), address.port, timeout=PATIENCE_S)
         gone.request("POST", "/embed", body, {"Content-Type": "application/json"})
         until(lambda: gauge(served, "requests_in_flight") == 1)
@@ -211,49 +228,42 @@ def test_whoever_goes_away_frees_the_queue(release: Path, tmp_path: Path) -> Non
         assert served.ask("/embed", {"texts": TEXTS[:100]})[0] == 200
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_sigterm_lets_those_finish_who_wait(release: Path, tmp_path: Path) -> None:
     """More than can be computed before the server stops listening."""
-    with serving(release, tmp_path, DRAIN_DELAY="0", DRAIN_SECONDS="120") as served:
-        ended = []
-
-        def stop() -> None:
-            until(lambda: gauge(served, "requests_in_flight") == 8)
-            ended.append(served.stop())
-
-        stopping = threading.Thread(target=stop)
-        stopping.start()
-        outcomes = in_parallel(served, 8, lambda client, _: client.post("/embed", {"texts": [LONG] * 6}))
-        stopping.join()
-        assert [one.status for one in outcomes] == [200] * 8
-        assert [len(one.body["embeddings"]) for one in outcomes] == [6] * 8
-        assert ended == [0]
+    with serving(release, tmp_path, DRAIN_DELAY="0", DRAIN_SECONDS="1200") as served, ThreadPoolExecutor(8) as threads:
+        asked = at_work(served, threads, 8, {"texts": [LONG] * 6})
+        assert served.stop() == 0
+        answers = [one.result() for one in asked]
+        assert {status for status, _ in answers} == {200}
+        assert {len(answer["embeddings"]) for _, answer in answers} == {6}
 
 
 def test_sigterm_under_load_loses_no_request(release: Path, tmp_path: Path) -> None:
     """Clients that keep their connections go on until they are told that theirs is closed."""
-    with serving(release, tmp_path, DRAIN_DELAY="3") as served:
+    with serving(release, tmp_path, DRAIN_DELAY="1200") as served:
         right = Right.of(served)
+        answered: Counter[int] = Counter()
 
-        def work(client: Client, number: int) -> int:
+        def work(client: Client, number: int) -> None:
             for turn in range(100_000):
                 places = [(number * 31 + turn + place) % len(TEXTS) for place in range(1 + turn % 3)]
                 outcome = client.post("/embed", {"texts": [TEXTS[place] for place in places]})
                 assert outcome.status == 200, outcome.body
                 right.check(places, outcome.body)
+                answered[number] += 1
                 if outcome.last:
-                    return turn + 1
+                    return
             raise AssertionError("the server does not end")
 
-        stopping = threading.Timer(1.0, served.process.terminate)
+        def stop() -> None:
+            try:
+                until(lambda: len(answered) == 8 and min(answered.values()) > 1)
+            finally:
+                served.process.terminate()
+
+        stopping = threading.Thread(target=stop)
         stopping.start()
-        answered = in_parallel(served, 8, work)
+        in_parallel(served, 8, work)
         stopping.join()
-        assert min(answered) > 1
-        assert served.process.wait(PATIENCE_S) == 0
+        assert len(answered) == 8 and min(answered.values()) > 1
+        assert served.stop() == 0  # nobody is left to whom a delay is of use

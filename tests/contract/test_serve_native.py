@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.serve_models import EMBEDDER_REPO, RERANKER_REPO
-from tests.support.served import Served
+from tests.support.served import PATIENCE_S, Served
 from tests.support.vectors import alike, ids, vector
 
 TEXTS = ["Every byte matched the lock.", "A cat sits on the mat."]
@@ -31,7 +31,7 @@ def raw(served: Served, path: str, body: bytes) -> tuple[int, Any]:
     """Bytes that `json` would not write."""
     request = urllib.request.Request(served.url + path, body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

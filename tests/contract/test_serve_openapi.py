@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.faults_process import REPOSITORY
-from tests.support.served import Served, int8_release, serving
+from tests.support.served import PATIENCE_S, Served, int8_release, serving
 
 TEXTS, CHARACTERS = 8, 100  # so that bodies at the limits are small
 CONFIG = """
@@ -70,13 +70,14 @@ def test_every_answer_is_one_of_the_document(small: Served, tmp_path: Path) -> N
     options = ["--phases", "examples,coverage,fuzzing", "--seed", "5", "--max-examples", "6"]
     # A path's parameter is any text, of which most cannot be in an address.
     options += ["--suppress-health-check", "all", "--no-color", "--generation-database", "none"]
+    options += ["--request-timeout", str(PATIENCE_S)]
     run = subprocess.run(
         [Path(sys.executable).with_name("schemathesis"), "run", f"{small.url}/openapi.json", *options],
         env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.support.schema_hooks", "PYTHONPATH": str(REPOSITORY)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
     assert re.search(r"Selected: (\d+)/\1\s+Tested: \1\s", run.stdout), run.stdout[-2000:]

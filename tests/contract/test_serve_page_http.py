@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from provisioner.serve.settings import Role
-from tests.support.serve_page import ABOUT, EMBEDDER, LOADING, READY, States, application, listening
+from tests.support.serve_page import ABOUT, EMBEDDER, LOADING, PATIENCE_S, READY, States, application, listening
 
 HOSTILE = '"><img src=x onerror="alert(1)"><script>alert(2)</script>&amp;${name}\'; rm -rf /'
 
@@ -23,7 +23,7 @@ def states() -> States:
 
 @pytest.fixture
 def client(states: States) -> Iterator[httpx.Client]:
-    with listening(application(states)) as url, httpx.Client(base_url=url) as client:
+    with listening(application(states)) as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -176,8 +176,8 @@ def test_a_server_that_ends_says_so(states: States) -> None:
     app = application(states)
     with listening(app) as url:
         app.gate.drain()
-        assert httpx.get(f"{url}/status.json").json()["detail"] == "The server is ending."
-        assert "The server is ending." in httpx.get(url).text
+        assert httpx.get(f"{url}/status.json", timeout=PATIENCE_S).json()["detail"] == "The server is ending."
+        assert "The server is ending." in httpx.get(url, timeout=PATIENCE_S).text
 
 
 def test_names_are_text(client: httpx.Client, states: States) -> None:
@@ -206,7 +206,8 @@ def test_without_a_reranker_a_sentence_says_why(client: httpx.Client, states: St
 
 
 def test_the_page_needs_no_key_and_work_does(states: States) -> None:
-    with listening(application(states, api_key="secret")) as url, httpx.Client(base_url=url) as client:
+    app = application(states, api_key="secret")
+    with listening(app) as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         page = client.get("/")
         files = re.findall(r'(?:href|src)="(page/[^"]+)"', page.text)
         assert [client.get(f"/{path}").status_code for path in ("", "status.json", *files)] == [200] * (2 + len(files))

@@ -24,7 +24,7 @@ from tests.support.served import PATIENCE_S, Served, at_work, await_event, int8_
 LONG = {"texts": ["word " * 250] * 1000}  # a quarter of a minute of both cores
 ENDED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # by the signal, or by what cuts the rest off
 AROUND = """
-import asyncio, os, signal
+import asyncio, os, signal, threading
 from provisioner.serve.app import app
 
 async def main():
@@ -33,6 +33,8 @@ async def main():
     await asked.put({"type": "lifespan.startup"})
     assert (await said.get())["type"] == "lifespan.startup.complete"
     assert signal.getsignal(signal.SIGTERM) is not mine
+    while any(thread.name == "start" for thread in threading.enumerate()):  # it loads the models
+        await asyncio.sleep(0.05)
     await asked.put({"type": "lifespan.shutdown"})
     await living
 
@@ -98,8 +100,8 @@ def post(served: Served, body: object) -> socket.socket:
 
 def computing(metrics: str) -> bool:
     """Whether some texts of LONG wait and others do not any more: a batch of them is at work."""
-    (depth,) = re.findall(r'^provision_serve_queue_depth_texts\{task="embed"\} (\S+)$', metrics, re.M)
-    return 0 < float(depth) < len(LONG["texts"])
+    depth = re.search(r'^provision_serve_queue_depth_texts\{task="embed"\} (\S+)$', metrics, re.M)
+    return depth is not None and 0 < float(depth[1]) < len(LONG["texts"])  # there is none before the first request
 
 
 def test_it_says_that_it_ends_and_answers_until_the_delay_is_over(good: Path, tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_it_says_that_it_ends_and_answers_until_the_delay_is_over(good: Path, tm
 
 def test_what_is_at_work_is_answered(good: Path, tmp_path: Path) -> None:
     with uvicorn(good, tmp_path, DRAIN_DELAY="0", DRAIN_SECONDS="3000") as served, ThreadPoolExecutor(3) as pool:
-        asked = at_work(served, pool, 3, {"texts": ["word " * 250] * 64})
+        asked = at_work(served, pool, 3, {"texts": ["word " * 250] * 16})
         terminate(served)
         assert {one.result()[0] for one in asked} == {200}
         assert served.process.wait(PATIENCE_S) == -signal.SIGTERM
@@ -157,6 +159,7 @@ def test_as_process_1_it_leaves_a_batch_behind_whose_client_is_gone(good: Path, 
 def test_its_last_spans_are_exported(good: Path, tmp_path: Path) -> None:
     with collecting() as found:
         more = {"OTEL_EXPORTER_OTLP_ENDPOINT": found.url, "OTEL_BSP_SCHEDULE_DELAY": "3000000"}
+        more["OTEL_EXPORTER_OTLP_TIMEOUT"] = str(round(PATIENCE_S))  # what is not taken in time is dropped
         with uvicorn(good, tmp_path, DRAIN_DELAY="0", **more) as served:
             assert served.ask("/embed", {"texts": ["a"]})[0] == 200
             terminate(served)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,11 @@ from tests.support.filling import BIG, Filling, fill
 from tests.support.hub_fixture import make
 from tests.support.locks import MemorySource, document, small, snapshot, tree, write
 from tests.support.mounts import Volume, mounted_here, read_only
+from tests.support.patience import until
 from tests.support.real_mounts import SMALL, VARIABLES, given, share
 from tests.support.stores import DirectoryBackend, files_below, findings, transfer
 
-SLOW = 120  # seconds; the guest has one processor, and not a quick one
+SLOW = 600  # seconds; the guest has one processor, and not a quick one
 
 
 @pytest.fixture(params=given())
@@ -88,23 +89,31 @@ def test_three_shards_fill_it_together_and_publish_once(backend: DirectoryBacken
 
 def test_a_writer_killed_in_the_middle_is_continued(backend: DirectoryBackend, tmp_path: Path) -> None:
     made = make("org/one", {"config.json": b"{}", "model.safetensors": b"\2" * (8 * 2**20)})
-    with FaultyHub(made, rate=4e6) as hub:
+    with FaultyHub(made) as hub:
+        go = hub.hold("model.safetensors", 6 * 2**20)
         arguments = ("mirror", "--lock", write(tmp_path, made), "--to", backend.root, "--from", "hub")
         process = start(*arguments, "--endpoint", hub.url, cwd=tmp_path)
-        while hub.sent("model.safetensors") < 6 * 2**20:
-            time.sleep(0.01)
-            assert process.poll() is None
+        until(lambda: process.poll() is not None or written(backend) >= 6 * 2**20, SLOW)
+        assert process.poll() is None
         process.kill()
         process.wait()
         assert backend.open().releases() == ()
         assert len(backend.unfinished()) == 1
-        (before,), hub.rate = (request.start for request in hub.asked("model.safetensors")), None
+        (before,) = (request.start for request in hub.asked("model.safetensors"))
+        go.set()
         done = provision(*arguments, "--endpoint", hub.url, cwd=tmp_path, timeout=SLOW)
         assert done.code == 0, done.err
         again = hub.asked("model.safetensors")[-1]
         assert (before, again.start > 2**20) == (0, True)
     assert findings(backend.open(), tree(made).release_id) == {}
     assert backend.unfinished() == []
+
+
+def written(backend: DirectoryBackend) -> int:
+    """Bytes of files that are under way."""
+    with suppress(OSError):
+        return sum(path.stat().st_size for path in backend.root.glob("staging/*/partial/*"))
+    return 0
 
 
 def test_a_reader_can_verify_and_change_nothing(backend: DirectoryBackend, tmp_path: Path) -> None:
@@ -170,9 +179,7 @@ def test_another_release_becomes_active_while_readers_look(backend: DirectoryBac
         backend.open().activate(releases[1])
         done.join()
     assert backend.open().active() == releases[1]
-    deadline = time.monotonic() + SLOW
-    while hidden(backend.root) and time.monotonic() < deadline:
-        time.sleep(0.1)  # NFS deletes what a reader held open after its close has returned
+    until(lambda: not hidden(backend.root), SLOW)  # NFS deletes what was held open after the close has returned
     assert sorted(path.name for path in backend.root.iterdir()) == ["current", "releases", "staging"]
 
 

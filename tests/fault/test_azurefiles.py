@@ -55,13 +55,15 @@ from tests.support.azure_files import (
     Hold,
     Late,
     Lie,
+    Logged,
     LoseAnswer,
 )
 from tests.support.faults import FaultyHub
 from tests.support.faults_process import provision, start
 from tests.support.hub_fixture import Made, make
 from tests.support.locks import MemorySource, document, small, snapshot, tree, write
-from tests.support.stores import QUICK as PATIENCE
+from tests.support.patience import PATIENCE, until
+from tests.support.stores import QUICK as QUICK_PULL
 from tests.support.stores import DirectoryBackend, Run, findings, transfer
 
 ALWAYS = 10**6
@@ -340,7 +342,7 @@ def test_several_connections_fill_one_file_in_parallel(backend: AzureFilesBacken
     build = store.build(tree(made))
     (entry,) = (entry for entry in tree(made).entries if entry.path.endswith("model.safetensors"))
     assert entry.origin is not None
-    build.put(entry, PatientPull(source, entry.origin, PATIENCE, silent, threading.Event()), lambda _: None, 4)
+    build.put(entry, PatientPull(source, entry.origin, QUICK_PULL, silent, threading.Event()), lambda _: None, 4)
     build.close()
     assert sorted(start for _, start, _ in source.asked) == [0, RANGE, 2 * RANGE]
     (held_,) = backend.open().observe(tree(made)).held.values()
@@ -397,23 +399,27 @@ def test_a_mirror_that_is_ended_is_continued_not_begun_again(
 ) -> None:
     made = make("org/killed", {"config.json": b"{}", "model.safetensors": os.urandom(LENGTH)})
     lock, variables = write(tmp_path, made), cast(dict[str, Any], backend.environment)
-    with FaultyHub(made, rate=8e6) as hub:
+    with FaultyHub(made) as hub:
+        go = hub.hold("model.safetensors", 3 * RANGE + 1000)  # three of five ranges can be written
         arguments = ("mirror", "--lock", lock, "--to", backend.address, "--endpoint", hub.url)
         process = start(*arguments, cwd=tmp_path, stderr=tmp_path / "err", **variables)
-        while len([line for line in server.asked_for("PUT range") if "/partial/" in line.path]) < 2:
-            assert process.poll() is None, (tmp_path / "err").read_text()
-            time.sleep(0.01)
+        until(lambda: process.poll() is not None or len(written(server, "/partial/")) >= 3)
+        assert process.poll() is None, (tmp_path / "err").read_text()
         process.send_signal(number)
-        assert process.wait(30) == (130 if number is signal.SIGTERM else -number)
+        assert process.wait(PATIENCE) == (130 if number is signal.SIGTERM else -number)
         assert backend.open().releases() == ()
         (kept,) = backend.open().observe(tree(made)).partial.values()
-        assert kept >= RANGE
-        before = hub.sent("model.safetensors")
-        hub.rate = None
+        assert 3 * RANGE <= kept < 4 * RANGE
+        since = len(hub.requests)
+        go.set()
         done = provision(*arguments, cwd=tmp_path, **variables)
         assert done.code == 0, done.err
-        assert hub.sent("model.safetensors") - before <= LENGTH - kept
+        assert 0 < hub.sent("model.safetensors", since) <= LENGTH - kept
     assert_whole(backend, made)
+
+
+def written(server: AzureFiles, path: str) -> list[Logged]:
+    return [line for line in server.asked_for("PUT range") if path in line.path]
 
 
 def test_the_commands_work_on_a_share(backend: AzureFilesBackend, tmp_path: Path) -> None:
@@ -582,12 +588,7 @@ def test_a_build_shows_that_it_lives(
     store.observe(tree(LARGE))
     build = store.build(tree(LARGE))
     server.log.clear()
-    for _ in range(500):
-        if [line for line in server.asked_for("PUT range") if line.path.endswith("owner.json")]:
-            break
-        time.sleep(0.01)
-    else:
-        pytest.fail("no heartbeat")
+    until(lambda: written(server, "/owner.json"))
     assert store.sweep() == ()
     build.close()
     assert backend.unfinished() == []
@@ -619,7 +620,8 @@ def held(server: AzureFiles, work: Callable[[], Run], operation: str, path: str)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work)
         try:
-            assert hold.held.wait(30), running.exception()
+            until(lambda: hold.held.is_set() or running.done())
+            assert hold.held.is_set(), running.exception()
             yield ended
         finally:
             hold.until.set()
@@ -742,7 +744,7 @@ def test_a_prune_that_pauses_in_its_deletes_does_no_harm_to_the_same_release(
     server.faults.append(Fault(hold, "DELETE", "/removed."))
     pruning = threading.Thread(target=backend.open().remove, args=(release,))
     pruning.start()
-    assert hold.held.wait(30)
+    assert hold.held.wait(PATIENCE)
     assert mirror(backend) == release
     hold.until.set()
     pruning.join()
@@ -757,16 +759,18 @@ def test_a_build_that_wakes_up_while_it_is_swept_publishes_all_of_it(
     server.faults.append(Fault(hold, "PUT directory rename", "/removed."))
     sweeping: list[threading.Thread] = []
 
-    def asleep(asked: Asked) -> None:
-        """As the tree is about to be sealed, another run finds that no sign came for long."""
+    def asleep(asked: Asked) -> Action | None:
+        """As the tree is about to be sealed, another run finds that no sign came for long, and begins to delete."""
         if asked.operation == "PUT directory rename" and "/sealed" in asked.path and not sweeping:
             server.skew = 20 * 60
             sweeping.append(threading.Thread(target=store.sweep))
             sweeping[0].start()
+            return Hold(until=hold.held)
+        return None
 
     server.faults.append(asleep)
     transfer(document(LARGE), store, MemorySource(LARGE))
-    assert hold.held.wait(30)
+    assert hold.held.is_set()
     hold.until.set()
     sweeping[0].join()
     server.skew = 0.0

@@ -20,6 +20,7 @@ from provisioner.stores.directory import copying
 from provisioner.stores.directory.build import DirectoryBuild
 from tests.support.hub_fixture import Made, make
 from tests.support.locks import MemorySource, document, small, snapshot, tree
+from tests.support.patience import until
 from tests.support.stores import QUICK, Backend, DirectoryBackend, findings, transfer
 
 WEIGHTS = b"the same weights" * 100
@@ -112,11 +113,7 @@ def test_a_build_shows_that_it_lives_whatever_it_is_busy_with(
     build = begun(backend, ONE)
     (mark,) = (backend.root / "staging").glob("*/owner.json")
     os.utime(mark, (0, 0))
-    beaten = threading.Event()
-    for _ in range(500):
-        if mark.stat().st_mtime > 0 or beaten.wait(0.01):
-            break
-    assert mark.stat().st_mtime > 0
+    until(lambda: mark.stat().st_mtime > 0)
     build.close()
 
 

@@ -26,6 +26,7 @@ from tests.support import s3_fault_actions as act
 from tests.support.faulty_store import PART, WEIGHTS, Through, impatient, through
 from tests.support.hub_fixture import make
 from tests.support.locks import MemorySource, document, lock_of, small, snapshot, tree
+from tests.support.patience import PATIENCE
 from tests.support.stores import findings, transfer
 
 # Wang and Yu's first published pair: different bytes of equal MD5, and so is whatever follows both.
@@ -105,14 +106,14 @@ def test_a_deleter_that_was_paused_is_seen_by_those_who_build(
         keys = list(keys)
         if threading.current_thread() is thread and any(key.endswith("tokenizer.json") for key in keys):
             reached.set()
-            assert go.wait(30)
+            assert go.wait(PATIENCE)
         deleting(bucket, keys)
 
     monkeypatch.setattr(S3Bucket, "delete", slow)
     other = line.direct.open()
     thread = threading.Thread(target=lambda: other.remove(release) if published else other.sweep())
     thread.start()
-    assert reached.wait(20)
+    assert reached.wait(PATIENCE)
     with pytest.raises(Unavailable, match="being deleted"):
         transfer(document(made), line.direct.open(), MemorySource(made))
     assert line.direct.open().releases() == ()

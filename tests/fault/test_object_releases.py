@@ -309,6 +309,7 @@ def test_a_large_file_comes_down_by_ranges(line: Through, tmp_path: Path) -> Non
     made = make("org/large", {WEIGHTS: random.Random(4).randbytes(2**20) * 66})
     publish(line, made)
     target = DirectoryBackend(tmp_path / "store")
+    line.fault(act.HoldUntil(lambda: line.proxy.most_at_once > 1), method="GET", key=WEIGHTS)
     transfer(document(made), target.open(), line.store.open().as_source(), jobs=4)
     assert line.proxy.count("GET", WEIGHTS) > 1
     assert line.proxy.most_at_once > 1
@@ -317,9 +318,10 @@ def test_a_large_file_comes_down_by_ranges(line: Through, tmp_path: Path) -> Non
 
 def test_many_large_files_at_once_stay_within_the_budget(line: Through) -> None:
     content = {f"{number}.safetensors": bytes([number]) * (3 * PART + number) for number in range(8)}
-    made, store = make("org/wide", content), line.direct.open()
+    made, store = make("org/wide", content), line.store.open()
     budget = Watched(BUDGET)
     store._budget = budget  # type: ignore[attr-defined]
+    line.fault(act.HoldUntil(lambda: budget.peak > BUDGET // 2), method="PUT", query="partNumber", times=None)
     transfer(document(made), store, MemorySource(made), jobs=8)
     assert findings(store, tree(made).release_id) == {}
     assert budget.out == 0

@@ -272,7 +272,7 @@ def test_it_keeps_the_policies(tmp_path: Path) -> None:
 def test_what_the_command_prints_is_what_the_chart_takes(tmp_path: Path) -> None:
     deployment = ROOT / "manifests" / "onyx"
     command = ["provision", "emit", "chart-values", "--set", "job.completions=3"]
-    done = subprocess.run(command, cwd=deployment, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=deployment, capture_output=True, text=True, timeout=300, check=True)
     (tmp_path / "values.yaml").write_text(done.stdout)
     found = manifests.load(manifests.helm("template", "here", str(CHART), "-f", str(tmp_path / "values.yaml")))
     emitted_there = [*manifests.kustomize(deployment / "volume"), *manifests.kustomize(deployment / "mirror")]

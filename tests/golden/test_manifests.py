@@ -40,7 +40,7 @@ DOCUMENTS = ("README.md", "Dockerfile", "assemble.sh")
 def render(folder: Path) -> None:
     """Run the folder's commands there, with nothing of this machine's environment but where `provision` is."""
     here = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(["sh", "-eu", "render.sh"], cwd=folder, env=here, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(["sh", "-eu", "render.sh"], cwd=folder, env=here, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
 
 

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from provisioner.model import RelPath, Revision, collisions
@@ -29,6 +29,7 @@ PIECES = st.sampled_from(
         "ß",
     ]
 )
+# One of five is a path: to `assume` that it is would fail hypothesis's own check of strategies, with bad luck.
 TEXTS = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=14).map("".join))
 RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(10))}
 
@@ -46,11 +47,11 @@ def accepted(text: str) -> RelPath | None:
 @example("a\n")
 @example("a/" * 400 + "a")
 @example("x" * 256)
-@settings(max_examples=600)
+@settings(max_examples=3000)
 def test_an_accepted_path_stays_below_its_root(text: str) -> None:
     path = accepted(text)
-    assume(path is not None)
-    assert path is not None
+    if path is None:
+        return
     assert str(path) == text
     joined = os.path.join("/srv/root", path)
     assert os.path.normpath(joined) == joined
@@ -66,11 +67,11 @@ def test_an_accepted_path_stays_below_its_root(text: str) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=1000)
 def test_an_accepted_path_survives_a_round_trip_on_disk(text: str) -> None:
     path = accepted(text)
-    assume(path is not None)
-    assert path is not None
+    if path is None:
+        return
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,11 +147,11 @@ def test_what_every_store_can_hold_is_accepted(text: str) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=1000)
 def test_parents_lead_to_the_path(text: str) -> None:
     path = accepted(text)
-    assume(path is not None)
-    assert path is not None
+    if path is None:
+        return
     assert "/".join(filter(None, (path.folder, path.name))) == path
     assert len(path.parents) == path.count("/")
     assert all(path.startswith(parent + "/") for parent in path.parents)

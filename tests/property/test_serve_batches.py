@@ -12,7 +12,7 @@ from provisioner.serve.batching.order import LEAST_STEP, SLACK, Bounds, Line
 from provisioner.serve.batching.watch import Unwatched
 from provisioner.serve.engines.interface import Item
 from provisioner.serve.settings import Role
-from tests.support.serve_engines import Plain, value
+from tests.support.serve_engines import PATIENCE_S, Plain, value
 
 LENGTHS = st.integers(1, 300)
 BOUNDS = st.builds(Bounds, st.integers(1, 9), st.integers(1, 800))
@@ -43,7 +43,7 @@ def test_each_request_gets_its_own_rows_in_its_order(
             tasks[number].cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert lanes.waiting == 0
-        await lanes.close(10)
+        await lanes.close(PATIENCE_S)
         return answers
 
     for number, answer in enumerate(asyncio.run(ask())):

@@ -42,5 +42,5 @@ def served(ray: Cluster) -> Cluster:
     """The application at `/`, ready."""
     ray.deploy(application("models"))
     until(lambda: ray.application("models"), lambda found: found.get("status") == "RUNNING")
-    until(lambda: ray.ask("/readyz"), lambda answer: answer[0] == 200)
+    ray.await_ready()
     return ray

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests.support.faults_process import environment
-from tests.support.ray_cluster import PATIENCE_S, RAY, Cluster, until
+from tests.support.ray_cluster import PATIENCE_S, RAY, Cluster, application, until
 from tests.support.serve_models import EMBEDDER_REPO, RERANKER_REPO
 from tests.support.served import Served, serving
 
@@ -49,7 +50,8 @@ assert not heavy, heavy
 
 def test_importing_it_does_nothing() -> None:
     variables = environment(PYTHONDONTWRITEBYTECODE="1")
-    done = subprocess.run([RAY / "python", "-c", IMPORT], env=variables, capture_output=True, text=True, timeout=60)
+    command = [str(RAY / "python"), "-c", IMPORT]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
 
 
@@ -150,9 +152,14 @@ def _without_ids(answer: Any) -> Any:
     return {key: value for key, value in answer.items() if "id" not in key} if isinstance(answer, dict) else answer
 
 
-@pytest.mark.parametrize("path", ["/health", "/healthz", "/readyz", "/api/health", "/api/gpu-status", "/metrics", "/"])
+@pytest.mark.parametrize("path", ["/health", "/healthz", "/api/gpu-status", "/metrics", "/"])
 def test_what_probes_and_people_ask(served: Cluster, path: str) -> None:
     assert served.ask(path)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/api/health"])
+def test_it_is_ready_while_serves_controller_answers(served: Cluster, path: str) -> None:
+    served.await_ready(path)
 
 
 def test_status_tells_the_release_and_both_models(served: Cluster, release: Path) -> None:
@@ -173,41 +180,61 @@ def test_batches_are_counted_where_ray_is_scraped(served: Cluster) -> None:
     until(scraped, lambda text: "ray_provision_serve_batch_size_texts_count" in text)
 
 
-def test_load_adds_a_replica(served: Cluster) -> None:
-    assert len(served.replicas("models", "Embedder")) == 1
+def running(served: Cluster) -> set[int]:
+    """Processes of the embedder."""
+    return {one["pid"] for one in served.replicas("models", "Embedder")}
+
+
+@contextmanager
+def load(clients: int, ask: Callable[[Any], int]) -> Iterator[list[int]]:
+    """Clients that ask all the time; the statuses of their answers. At the end each has had its last one."""
     body = {"texts": ["a text of some length that takes a moment to compute"] * 8}
-    enough, answers = Event(), []
+    enough, answers = Event(), list[int]()
 
     def client() -> None:
         while not enough.is_set():
-            answers.append(served.ask("/embed", body)[0])
+            answers.append(ask(body))
 
-    with ThreadPoolExecutor(8) as pool:
-        clients = [pool.submit(client) for _ in range(8)]
+    with ThreadPoolExecutor(clients) as pool:
+        asked = [pool.submit(client) for _ in range(clients)]
         try:
-            until(lambda: len(served.replicas("models", "Embedder")), lambda count: count == 2)
+            yield answers
         finally:
             enough.set()
-        for one in clients:
+        for one in asked:
             one.result()
+
+
+@pytest.fixture
+def single(served: Cluster) -> Cluster:
+    """With one embedder, whatever load tests before have added."""
+    if len(running(served)) != 1:
+        options = {"min_replicas": 1, "max_replicas": 1}
+        served.deploy(application("models", deployments=[{"name": "Embedder", "autoscaling_config": options}]))
+        until(lambda: running(served), lambda found: len(found) == 1)
+        served.deploy(application("models"))
+        until(lambda: served.application("models"), lambda found: found.get("status") == "RUNNING")
+    return served
+
+
+def test_load_adds_a_replica(single: Cluster) -> None:
+    with load(8, lambda body: single.ask("/embed", body)[0]) as answers:
+        until(lambda: running(single), lambda found: len(found) == 2)
     assert set(answers) == {200}
 
 
 def test_a_killed_replica_is_replaced_and_requests_survive(served: Cluster) -> None:
-    def running() -> set[int]:
-        return {one["pid"] for one in served.replicas("models", "Embedder")}
-
-    before = running()
-    assert before
-    body = {"texts": ["a text of some length that takes a moment to compute " * 2] * 8}
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(_with_retry, served, body) for _ in range(40)]
-        time.sleep(0.5)
+    with load(4, lambda body: _with_retry(served, body)) as answers:
+        until(lambda: len(answers), lambda count: count >= 4)
+        before = until(lambda: running(served), bool)
         for pid in before:
-            os.kill(pid, signal.SIGKILL)
-        assert {one.result() for one in asked} == {200}
-    # Serve lists a killed replica as running until its controller has noticed.
-    until(running, lambda after: bool(after) and not after & before)
+            with suppress(ProcessLookupError):  # Serve takes one for running until it has noticed that it is not
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: running(served), lambda after: bool(after) and not after & before)
+        alone = len(answers)
+        until(lambda: len(answers), lambda count: count >= alone + 8)
+    assert set(answers) == {200}
+    served.await_ready()
 
 
 def _with_retry(served: Cluster, body: Any) -> int:

@@ -24,9 +24,9 @@ from ruamel.yaml import YAML
 
 from tests.support.api_discovery import GROUPS, KINDS, discovery
 from tests.support.azure_files.certificate import make
+from tests.support.patience import PATIENCE
 
 Object = dict[str, Any]
-PATIENCE = 20.0
 
 
 class Refusal(Exception):
@@ -70,11 +70,11 @@ class ApiServer:
         self.allowed: set[tuple[str, str]] | None = None  # the same; everything where it is None
         self.faults: list[tuple[str, str, int]] = []  # (method, plural, status), each for one request; 0 hangs up
         self.owned: set[str] = set()  # names whose fields another manager holds
+        self.applied: Callable[[str, str], None] = lambda _plural, _name: None  # before anybody else can see it
         self.page = 500
         self.changed = threading.Condition(threading.RLock())
         self._numbers = itertools.count(1)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(self.certificate)
         self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
@@ -177,7 +177,9 @@ class ApiServer:
                 "selector", {"matchLabels": {"batch.kubernetes.io/controller-uid": made["metadata"]["uid"]}}
             )
             made["status"] = {}
-        return (201 if there is None else 200), self.put(plural, namespace, name, made)
+        self.put(plural, namespace, name, made)
+        self.applied(plural, name)
+        return (201 if there is None else 200), made
 
     def replace(self, plural: str, namespace: str, name: str, query: dict[str, str], body: Object) -> Object:
         there = self.get(plural, namespace, name)
@@ -263,6 +265,11 @@ def _place(path: str) -> _Place:
     if parts[0] == "namespaces" and len(parts) > 2:
         namespace, parts = parts[1], parts[2:]
     return _Place(parts[0], namespace, *[*parts[1:], "", ""][:2])
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
 
 def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:

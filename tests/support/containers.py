@@ -72,7 +72,7 @@ class Engine:
         given = ("--rm", f"--network={network}", *RESTRICTED, *options)
         return self.podman("run", *given, image, *words)
 
-    def podman(self, *words: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def podman(self, *words: object, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         command = ["podman", "--runtime", str(self.runtime), *map(str, words)]
         alone = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _ONE_HIERARCHY, "sh")
         return subprocess.run(

@@ -20,6 +20,7 @@ from tests.support.hub_fixture import Made
 _FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<commit>[^/]+)/(?P<path>.+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 BLOCK = 64 * 1024
+LAG = 0.1  # seconds that a rate makes up for; what a machine that stood still missed would come all at once
 
 
 @dataclass
@@ -55,12 +56,14 @@ class Request:
             handler.close_connection = True
 
     def _write(self, body: memoryview) -> None:
-        begin = time.monotonic()
+        due = time.monotonic()
         for offset in range(0, len(body), BLOCK):
-            self.handler.wfile.write(body[offset : offset + BLOCK])
-            self.sent += len(body[offset : offset + BLOCK])
+            piece = body[offset : offset + BLOCK]
+            self.handler.wfile.write(piece)
+            self.sent += len(piece)
             if self.rate:
-                time.sleep(max(begin + self.sent / self.rate - time.monotonic(), 0))
+                due = max(due, time.monotonic() - LAG) + len(piece) / self.rate
+                time.sleep(max(due - time.monotonic(), 0))
 
     def honest(self) -> None:
         """What a good Hub sends."""
@@ -70,6 +73,21 @@ class Request:
         if self.ranged:
             return self.answer(206, part, content_range=f"bytes {self.start}-{self.stop - 1}/{len(self.data)}")
         return self.answer(200, part)
+
+    def held(self, after: int, go: threading.Event) -> None:
+        """What a good Hub sends; but from this byte of the file on one after the other, until it is told to go on.
+
+        So that a reader is never stuck in a read: one that is told to stop notices it.
+        """
+        assert self.data is not None
+        part = memoryview(self.data)[self.start : self.stop]
+        extent = {"content_range": f"bytes {self.start}-{self.stop - 1}/{len(self.data)}"} if self.ranged else {}
+        free = max(after - self.start, 0)
+        self.answer(206 if self.ranged else 200, part[:free], length=len(part), **extent)
+        self.handler.close_connection = False
+        while self.sent < len(part) and not go.wait(0.05):
+            self._write(part[self.sent : self.sent + 1])
+        self._write(part[self.sent :])
 
     def cut(self, after: int) -> None:
         """Promise everything, send some of it and close the connection."""
@@ -87,14 +105,13 @@ class Request:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
 
-    def trickle(self, seconds: float, pause: float = 0.05) -> None:
-        """One byte after the other for some time."""
+    def trickle(self, pause: float = 0.05) -> None:
+        """One byte after the other, for hours."""
         assert self.data is not None
         self.handler.send_response(200)
         self.handler.send_header("Content-Length", str(len(self.data)))
         self.handler.end_headers()
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.sent < len(self.data):
+        while self.sent < len(self.data):
             self.handler.wfile.write(self.data[self.sent : self.sent + 1])
             self.sent += 1
             time.sleep(pause)
@@ -121,6 +138,7 @@ class FaultyHub:
         self.requests: list[Request] = []
         self.rate = rate
         self._faults: list[tuple[str, Fault, list[int]]] = []
+        self._held: list[threading.Event] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -133,9 +151,19 @@ class FaultyHub:
         """Let `fault` answer the next requests for a path (a regular expression)."""
         self._faults.append((path, fault, [times]))
 
-    def sent(self, path: str = "") -> int:
-        """Bytes of bodies sent so far, of one file or of all."""
-        return sum(request.sent for request in self.requests if path in ("", request.path))
+    def hold(self, path: str, after: int, times: int = 10**9) -> threading.Event:
+        """Let the next requests for a file get no more than its first bytes until the event is set."""
+        go = threading.Event()
+        self._held.append(go)
+        self.fault(re.escape(path), lambda request: request.held(after, go), times)
+        return go
+
+    def sent(self, path: str = "", since: int = 0) -> int:
+        """Bytes of bodies sent so far, of one file or of all; `since` leaves so many of the first requests out.
+
+        A client that was killed may be sent to for a moment: compare requests, not bytes of before and after.
+        """
+        return sum(request.sent for request in self.requests[since:] if path in ("", request.path))
 
     def asked(self, path: str) -> list[Request]:
         return [request for request in self.requests if request.path == path]
@@ -163,6 +191,8 @@ class FaultyHub:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for go in self._held:
+            go.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -177,6 +207,7 @@ def _used(left: list[int], pattern: str, path: str) -> bool:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed is no error of ours."""

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import PATIENCE
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NOBODY = 65534
 SOMEBODY = 12345  # whose files they are
@@ -47,7 +49,7 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-W", "error", "-m", "provisioner", *map(str, arguments)]
 
 
-def provision(*arguments: object, cwd: Path, timeout: float = 60, **variables: str) -> Done:
+def provision(*arguments: object, cwd: Path, timeout: float = PATIENCE, **variables: str) -> Done:
     """Run the command to its end; keywords in capitals are environment variables."""
     done = subprocess.run(
         command(*arguments),

@@ -10,11 +10,13 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest.mock import patch
 
 import grpc
 import uvloop
 
 from provisioner.serve.backend import Served
+from provisioner.serve.grpc import running as grpc_running
 from provisioner.serve.grpc.running import MODELS, Running
 from provisioner.serve.grpc.server import start
 from provisioner.serve.grpc.v1 import serve_pb2 as pb
@@ -23,10 +25,11 @@ from provisioner.serve.http.admission import Gate
 from provisioner.serve.http.tracing import Tracing
 from provisioner.serve.instruments import Instruments
 from provisioner.serve.local import LocalBackend
-from provisioner.serve.settings import ModelSettings, Settings
+from provisioner.serve.settings import Limits, ModelSettings, Settings
 from tests.support.http_core import EMBEDDER, PATIENCE_S, RELEASE, RERANKER, logged, wait_for
 from tests.support.serve_engines import Gated, Plain
 
+_options = grpc_running._options
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -97,7 +100,7 @@ def serving(
         backend.add(Served(task, repo, "a" * 40, (), 5, 0.25, one.about), one, ModelSettings())
     if ready:
         backend.ready(1.5)
-    with logged() as log, _loop() as loop:
+    with logged() as log, _loop() as loop, patch.object(grpc_running, "_options", _patient):
         started = start(backend, used, instruments, gate, tracing)
         running = asyncio.run_coroutine_threadsafe(started, loop).result(PATIENCE_S)
         with grpc.insecure_channel(f"127.0.0.1:{running.port}", UNLIMITED) as channel:
@@ -110,6 +113,11 @@ def serving(
                     embedder.free()
                 core.within(running.stop(0))
                 core.within(backend.close())
+
+
+def _patient(limits: Limits) -> tuple[tuple[str, int], ...]:
+    """Where a test gives messages little time, connections have theirs: this machine may be slow."""
+    return tuple((dict(_options(limits)) | {"grpc.server_handshake_timeout_ms": round(PATIENCE_S * 1000)}).items())
 
 
 @contextmanager

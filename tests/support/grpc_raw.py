@@ -80,7 +80,9 @@ class Raw:
     def _receive(self, seconds: float) -> bool:
         if not select.select([self._socket], [], [], seconds)[0]:
             return False
-        for event in self._h2.receive_data(self._socket.recv(2**16)):
+        data = self._socket.recv(2**16)
+        assert data, "the server has ended the connection"
+        for event in self._h2.receive_data(data):
             assert not isinstance(event, ConnectionTerminated)
             self._greeted = self._greeted or isinstance(event, RemoteSettingsChanged)
             if isinstance(event, StreamEnded | StreamReset):

@@ -55,8 +55,8 @@ nfs() {
   must rpc.nfsd --no-nfs-version 3 --nfs-version 4.2 2
   echo Y >/proc/fs/nfsd/v4_end_grace # nobody has anything to reclaim
   must rpc.mountd --no-nfs-version 3
-  must timeout 60 mount -t nfs4 -o vers=4.2 127.0.0.1:/ /mnt/share
-  must timeout 60 mount -t nfs4 -o vers=4.2 127.0.0.1:/small /mnt/small
+  must timeout 300 mount -t nfs4 -o vers=4.2 127.0.0.1:/ /mnt/share
+  must timeout 300 mount -t nfs4 -o vers=4.2 127.0.0.1:/small /mnt/small
 }
 
 smb() {
@@ -89,15 +89,15 @@ END
   done >>$samba/conf
   printf 'guest\nguest\n' | must smbpasswd -c $samba/conf -s -a root
   must smbd -D -s $samba/conf
-  for _ in $(seq 100); do
+  for _ in $(seq 1000); do
     (exec 3<>/dev/tcp/127.0.0.1/445) && break
     sleep 0.1
   done
   # As the Azure Files CSI driver mounts, https://github.com/kubernetes-sigs/azurefile-csi-driver
   local options=vers=3.1.1,mfsymlinks,nobrl,cache=strict,actimeo=30,nosharesock,serverino
   options+=,dir_mode=0777,file_mode=0777,username=root,password=guest
-  must timeout 60 mount -t cifs -o $options //127.0.0.1/export /mnt/share
-  must timeout 60 mount -t cifs -o $options //127.0.0.1/small /mnt/small
+  must timeout 300 mount -t cifs -o $options //127.0.0.1/export /mnt/share
+  must timeout 300 mount -t cifs -o $options //127.0.0.1/small /mnt/small
 }
 
 system

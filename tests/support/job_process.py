@@ -14,6 +14,7 @@ from tests.support.api_cluster import Played
 from tests.support.api_server import ApiServer
 from tests.support.faults_process import Done, command, environment
 from tests.support.locks import document, small, write
+from tests.support.patience import PATIENCE
 
 DOCUMENT = document(small())
 FACTS = Facts.of(DOCUMENT.lock, DOCUMENT.text, DOCUMENT.digest)
@@ -31,7 +32,7 @@ class Running:
 
     def done(self) -> Done:
         """Its end, awaited."""
-        code = self.process.wait(30)
+        code = self.process.wait(PATIENCE)
         return Done(code, self.out.read_text(), self.err.read_text())
 
 

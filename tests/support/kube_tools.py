@@ -57,7 +57,7 @@ def helm(*arguments: str) -> str:
 def _output(command: list[str], stdin: str | None = None) -> str:
     with tempfile.TemporaryDirectory(prefix="provisioner-kube-") as home:
         here = {"PATH": os.environ["PATH"], "HOME": home, "KUBECONFIG": os.devnull, "TMPDIR": home}
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, env=here)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, env=here)
     if done.returncode:
         error = subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
         error.add_note(done.stdout + done.stderr)
@@ -96,7 +96,7 @@ class Checkov:
         """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=300)
 
 
 @cache

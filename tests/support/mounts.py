@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 20.0  # seconds until a FUSE mount is there, or is gone
+from tests.support.patience import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _end_fuse(point: Path, process: subprocess.Popen[bytes]) -> None:
     if os.path.ismount(point):
         unmount(point)
     try:
-        process.wait(PATIENCE)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -58,5 +58,7 @@ def collecting() -> Iterator[Collector]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         found.port = server.server_address[1]
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield found
-        server.shutdown()
+        try:
+            yield found
+        finally:
+            server.shutdown()

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -180,7 +181,7 @@ class Running:
         """SIGTERM to process 1, as a kubelet stops a pod."""
         os.kill(self._first(), signal.SIGTERM)
 
-    def exec(self, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def exec(self, *command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """`kubectl exec`: another process beside the first."""
         pid = self._first()
         inside = ("nsenter", f"--target={pid}", "--mount", "--pid", "--root", "--wd", "--")
@@ -198,9 +199,13 @@ class Running:
         # is no longer killed with its parent (PR_SET_PDEATHSIG).
         pid = self._process.pid
         if self._process.poll() is None:
-            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for child in children:
                 with suppress(ProcessLookupError):
                     os.kill(int(child), signal.SIGKILL)
+            if children:  # `unshare` ends when all of it is gone: its port and its files are free then
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(60)
         self._process.kill()
         for stream in (self._process.stdout, self._process.stderr):
             assert stream
@@ -216,6 +221,7 @@ class Running:
             root = os.readlink(f"/proc/{children[0]}/root") if children else "/"
             if root != "/" and _comm(children[0]) not in ("chroot", "setpriv"):
                 return int(children[0])
+            time.sleep(0.005)
 
 
 def _comm(pid: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import yaml
 
 from tests.support.faults_process import REPOSITORY, environment
 
-PATIENCE_S = 120
+PATIENCE_S = 600  # replicas are processes that import Ray and load a model, on a machine that does something else too
 RAY = Path(os.environ.get("PROVISION_TEST_RAY", REPOSITORY / ".venv/ray/bin"))
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,13 +32,25 @@ _VARIABLES = {
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
     "RAY_metrics_report_interval_ms": "1000",
+    # What Ray itself gives up after seconds, and makes anew: none of it is what is tested here.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+    "RAY_worker_register_timeout_seconds": "600",
 }
+_RESERVED = range(20_000, 32_000)  # the kernel gives none of these to whoever asks for any port, nor Ray to a worker
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """For a process that takes it later. A port that the kernel chooses may be chosen again before that."""
+    chance = random.SystemRandom()  # Hypothesis seeds the usual one, so that two workers would choose the same
+    while True:
+        with socket.socket() as probe:
+            port = chance.choice(_RESERVED)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @dataclass(frozen=True)
@@ -92,9 +106,13 @@ class Cluster:
             return dict(json.load(answer)["applications"].get(name) or {})
 
     def replicas(self, application: str, deployment: str) -> list[dict[str, Any]]:
-        """The replicas that run, with their process ids."""
-        every = self.application(application)["deployments"][deployment]["replicas"]
+        """The replicas that Serve takes for running, with their process ids. It learns late of one that is dead."""
+        every = self.application(application).get("deployments", {}).get(deployment, {}).get("replicas", ())
         return [one for one in every if one["state"] == "RUNNING"]
+
+    def await_ready(self, path: str = "/readyz") -> None:
+        """Until an application answers its readiness."""
+        until(lambda: self.ask(path), lambda answer: answer[0] == 200)
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """GET, or POST where there is a body: the status, and the answer, read as JSON where it is."""
@@ -123,12 +141,16 @@ def _read(answer: Any) -> Any:
 
 
 def until(what: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = PATIENCE_S) -> Any:
-    """Ask until the answer is as wanted; the answer. Fails with the last one."""
+    """Ask until the answer is as wanted; the answer. Who does not answer is asked again. Fails with the last answer."""
     end = time.monotonic() + seconds
-    while not wanted(found := what()):
+    while True:
+        try:
+            if wanted(found := what()):
+                return found
+        except (OSError, http.client.HTTPException) as error:
+            found = error
         assert time.monotonic() < end, found
         time.sleep(0.3)
-    return found
 
 
 @contextmanager
@@ -147,6 +169,7 @@ def cluster(cpus: int, **variables: str) -> Iterator[Cluster]:
         "--include-dashboard": "true",
         "--dashboard-host": "127.0.0.1",
         "--dashboard-port": dashboard,
+        "--dashboard-agent-listen-port": free_port(),
         "--include-log-monitor": "false",
         "--ray-client-server-port": free_port(),
         "--metrics-export-port": metrics,
@@ -173,7 +196,7 @@ def cluster(cpus: int, **variables: str) -> Iterator[Cluster]:
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/api/serve/applications/", timeout=5):
+        with urllib.request.urlopen(f"{address}/api/serve/applications/", timeout=30):
             return True
     except OSError:
         return False
@@ -187,12 +210,16 @@ def _stop(process: subprocess.Popen[bytes], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pid in _of(folder):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    until(lambda: _killed(folder), lambda killed: not killed)  # one that ends may just have started another
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _killed(folder: Path) -> list[int]:
+    found = list(_of(folder))
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return found
 
 
 def _of(folder: Path) -> Iterator[int]:

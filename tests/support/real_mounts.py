@@ -27,7 +27,7 @@ KINDS = tuple(VARIABLES)
 SCRIPT = Path(__file__).with_name("guest.sh")
 MODULES = Path("/usr/lib/uml/modules")
 MEMORY = "1G"
-BOOT_SECONDS = 90
+BOOT_SECONDS = 300
 
 # What the guest needs, with the Debian package it is in.
 _BOTH = {"linux.uml": "user-mode-linux", "modprobe": "kmod", "ip": "iproute2", "setpriv": "util-linux"}

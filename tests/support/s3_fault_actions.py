@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.patience import PATIENCE
 from tests.support.seaweed import server
 
 Headers = list[tuple[str, str]]
@@ -180,6 +182,40 @@ class Stall(Action):
         if self.after is not None and at <= self.after < at + len(part):
             exchange.stopped.wait(self.seconds)
         return part
+
+
+@dataclass(frozen=True, slots=True)
+class HoldUntil(Action):
+    """The answer is kept back until something is so, or never will be."""
+
+    so: Callable[[], object]
+
+    def before_response(self, exchange: Exchange) -> None:
+        end = time.monotonic() + PATIENCE
+        while not self.so() and time.monotonic() < end and not exchange.stopped.wait(0.01):
+            pass
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Action):
+    """The request waits, `reached` is set, and with `go` the connection ends: before or after the server did it."""
+
+    carried_out: bool
+    reached: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, exchange: Exchange) -> Answer | None:
+        if not self.carried_out:
+            self._stop()
+        return None
+
+    def before_response(self, exchange: Exchange) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self.reached.set()
+        self.go.wait(PATIENCE)
+        raise Cut
 
 
 @dataclass(frozen=True, slots=True)

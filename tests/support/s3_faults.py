@@ -108,6 +108,11 @@ class FaultyS3:
     def count(self, method: str = "", key: str = "", query: str = "") -> int:
         return len(self.requests(method, key, query))
 
+    def is_idle(self) -> bool:
+        """Whether no request is under way: those of a client that was killed go on for a moment."""
+        with self.lock:
+            return not self._under_way
+
     def begin(self, exchange: Exchange) -> list[Action]:
         with self.lock:
             self._under_way += 1
@@ -209,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self, exchange: Exchange, actions: list[Action], headers: Headers) -> HTTPResponse:
         if self.upstream is None:
-            self.upstream = HTTPConnection(urlsplit(self.server.proxy.upstream).netloc, timeout=60)
+            self.upstream = HTTPConnection(urlsplit(self.server.proxy.upstream).netloc, timeout=300)
         chunked = "transfer-encoding" in exchange.headers
         self.upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in [*headers, *([("Transfer-Encoding", "chunked")] if chunked else [])]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
 
+from tests.support.patience import PATIENCE
 from tests.support.s3_fault_actions import Action, Exchange, Headers
 from tests.support.seaweed import S3Server
 
@@ -229,7 +230,7 @@ class Forward:
 
 
 def _forwarded(host: str, asked: Asked, headers: dict[str, str]) -> Said:
-    connection = HTTPConnection(host, timeout=30)
+    connection = HTTPConnection(host, timeout=PATIENCE)
     try:
         kept = {name: value for name, value in headers.items() if name.lower() not in _HOP - {"host"}}
         connection.request(asked.method, asked.target, asked.body or None, kept)
@@ -260,7 +261,7 @@ def forward(server: S3Server, **settings: Any) -> Iterator[Forward]:
         def do_CONNECT(self) -> None:
             proxy.targets.append(("CONNECT", self.path))
             host, _, port = self.path.rpartition(":")
-            with socket.create_connection((host, int(port)), timeout=30) as there:
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as there:
                 self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 _joined(self.connection, there)
             self.close_connection = True
@@ -278,7 +279,7 @@ def _joined(here: socket.socket, there: socket.socket) -> None:
     other = {here: there, there: here}
     with suppress(OSError):
         while True:
-            for ready in select.select([here, there], [], [], 30)[0]:
+            for ready in select.select([here, there], [], [], PATIENCE)[0]:
                 if not (data := ready.recv(65536)):
                     return
                 other[ready].sendall(data)
@@ -287,7 +288,7 @@ def _joined(here: socket.socket, there: socket.socket) -> None:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    timeout = 30
+    timeout = PATIENCE
 
     def asked(self) -> Asked:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

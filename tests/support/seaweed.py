@@ -10,6 +10,7 @@ to use instead, a MinIO for example.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import hashlib
 import json
@@ -25,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tests.support.patience import PATIENCE
 from tests.support.seaweed_keeper import weed
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ READER = ("reader", "reader-of-models")
 USERS = {"admin": (ACCESS_KEY, SECRET_KEY), "reader": READER}
 KEEPER = Path(__file__).with_name("seaweed_keeper.py")
 _joined: dict[str, S3Server] = {}
-_held: list[object] = []  # the open lock and the keeper: both for as long as this process lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +215,12 @@ def _join(folder: Path) -> S3Server:
         fcntl.flock(start, fcntl.LOCK_EX)
         users = open(folder / "users", "w")  # noqa: SIM115 (held until this process ends)
         fcntl.flock(users, fcntl.LOCK_SH)  # waits for a keeper that is just going
-        _held.append(users)
+        atexit.register(users.close)
         for _ in range(3):  # a port may be taken between our look and weed's
-            if _running(folder) or _start_keeper(folder):
+            if _running(folder):
                 return _read(folder / "server.json")
+            if _start_keeper(folder):
+                return proved(_read(folder / "server.json"))
         raise RuntimeError(f"SeaweedFS did not start:\n{(folder / 'log').read_text(errors='replace')[-3000:]}")
 
 
@@ -240,10 +243,29 @@ def _start_keeper(folder: Path) -> bool:
             stderr=log,
             start_new_session=True,  # Ctrl-C is for pytest; the keeper goes when pytest is gone
         )
-    _held.append(keeper)
+    atexit.register(setattr, keeper, "returncode", 0)  # nobody waits for it, and Popen would warn of that
     while keeper.poll() is None and not (folder / "server.json").exists():
         time.sleep(0.02)
     return keeper.poll() is None
+
+
+def proved(server: S3Server) -> S3Server:
+    """The server, once it keeps what it is given: it answers before its parts know each other."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    s3, end = client(server), time.monotonic() + PATIENCE
+    while True:
+        name = f"proof-{random.SystemRandom().randrange(2**48):012x}"
+        try:
+            s3.create_bucket(Bucket=name)
+            s3.put_object(Bucket=name, Key="key", Body=b"content")
+            s3.delete_object(Bucket=name, Key="key")
+            s3.delete_bucket(Bucket=name)
+            return server
+        except (BotoCoreError, ClientError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def _read(path: Path) -> S3Server:

@@ -23,7 +23,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TextIO
 
-READY_SECONDS = 30.0
+READY_SECONDS = 300.0
 PORTS = ("master", "filer", "volume", "s3", "s3-tls", "admin")
 Users = dict[str, tuple[str, str]]
 
@@ -161,7 +161,7 @@ def _wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
     until = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < until:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30)
         except urllib.error.HTTPError:
             return  # 403: it answers
         except OSError:

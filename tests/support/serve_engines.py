@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from provisioner.serve.engines.interface import About, Floats, Input, Item
+from tests.support.patience import PATIENCE
 
 DIMENSIONS = 4
 LIMIT = 512
+PATIENCE_S = PATIENCE
 
 
 def value(one: Input) -> float:
@@ -70,14 +72,14 @@ class Gated(Plain):
     def run(self, items: Sequence[Item]) -> Floats:
         self._begun.release()
         if not self._free.is_set():
-            assert self._tickets.acquire(timeout=30)
+            assert self._tickets.acquire(timeout=PATIENCE_S)
         if any("poison" in str(item.data) for item in items):
             raise RuntimeError(f"cannot compute {items[0].data}")
         return super().run(items)
 
     def begun(self) -> None:
         """Waits for the next batch to begin. Blocks."""
-        assert self._begun.acquire(timeout=30)
+        assert self._begun.acquire(timeout=PATIENCE_S)
 
     def let(self, batches: int = 1) -> None:
         """Lets batches through."""

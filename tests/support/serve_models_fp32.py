@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.faults_process import environment
+from tests.support.patience import PATIENCE
 from tests.support.readonly import REPOSITORY
 from tests.support.serve_models import GRAPH, package_file, reranker_files, shared
 
@@ -49,7 +50,7 @@ def _unpack(folder: Path) -> None:
 def _exported(folder: Path) -> None:
     command = [sys.executable, "-m", "tests.support.serve_models_fp32", str(folder)]
     variables = environment(HF_HUB_OFFLINE="1", HOME=str(folder.parent))
-    done = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,9 @@ from provisioner.serve.http.app import Application, create_app
 from provisioner.serve.instruments import Instruments
 from provisioner.serve.refusals import NotReady
 from provisioner.serve.settings import Role, Settings
+from tests.support.patience import PATIENCE, until
 
+PATIENCE_S = PATIENCE
 ABOUT = About("onnxruntime 1.31.1", "cpu", "fp32", 2, 8, 256, 512, normalized=True)
 EMBEDDER = Served("embed", "org/embedder", "a" * 40, ("org/embedder", "embedder"), 11, 0.41, ABOUT)
 RERANKER = Served("rerank", "org/reranker", "b" * 40, ("reranker",), 8, 1.5, replace(ABOUT, dimensions=0))
@@ -83,12 +84,10 @@ def listening(app: ASGIApp) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 60
-    while not server.started:
-        assert thread.is_alive() and time.monotonic() < until
-        time.sleep(0.01)
+    until(lambda: server.started or not thread.is_alive())
+    assert server.started
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = server.force_exit = True
-        thread.join(60)
+        thread.join(PATIENCE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from provisioner.lockfile import dump
 from provisioner.model import Layout, Lock, Model
 from provisioner.ops.documents import LockDocument
 from tests.support.faults_process import REPOSITORY, environment
+from tests.support.patience import PATIENCE, until
 from tests.support.serve_models import (
     EMBEDDER_REPO,
     RERANKER_REPO,
@@ -30,7 +33,7 @@ from tests.support.serve_models import (
 )
 from tests.support.stores import DirectoryBackend, transfer
 
-PATIENCE_S = 120  # for a start on a machine that does something else too
+PATIENCE_S = PATIENCE
 
 
 def release(root: Path, folders: Mapping[str, Path], *layouts: Layout) -> Path:
@@ -69,8 +72,9 @@ class Served:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What it logged: one JSON document a line."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """What it logged: one JSON document a line. The last one may not be whole yet."""
+        whole = self.log.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def event(self, name: str) -> dict[str, Any] | None:
         """The first log line of an event."""
@@ -83,7 +87,7 @@ class Served:
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 return answer.status, _read(answer)
         except urllib.error.HTTPError as error:
             return error.code, _read(error)
@@ -155,6 +159,30 @@ def await_event(served: Served, name: str) -> dict[str, Any]:
         assert time.monotonic() < until, served.log.read_text()[-3000:]
         time.sleep(0.02)
     return found
+
+
+def at_work(served: Served, threads: Executor, count: int, body: Any) -> list[Future[tuple[int, Any]]]:
+    """So many requests at `/embed`: the server has taken all of them, and not answered all. A server that is quicker
+    than this process gets more of them."""
+    asked: list[Future[tuple[int, Any]]] = []
+
+    def taken() -> bool:
+        if all(one.done() for one in asked):
+            asked.extend(threads.submit(served.ask, "/embed", body) for _ in range(count))
+        now, answered = _counted(served)
+        return now > 0 and now + answered == len(asked)
+
+    until(taken)
+    return asked
+
+
+def _counted(served: Served) -> tuple[int, int]:
+    """Requests for work that are at work, and that were answered at `/embed`."""
+    text = served.ask("/metrics")[1]
+    names = ("requests_in_flight", 'requests_total{method="POST",route="/embed",status="200"}')
+    found = (re.search(rf"^provision_serve_{re.escape(name)} (\S+)$", text, re.MULTILINE) for name in names)
+    now, answered = (int(float(one[1])) if one else 0 for one in found)
+    return now, answered
 
 
 def in_own_network(command: list[str]) -> list[str]:

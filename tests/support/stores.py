@@ -17,7 +17,7 @@ from provisioner.ports.store import Modes, Store
 from provisioner.report import Evidence, Finding
 from provisioner.stores.directory import DirectoryStore
 
-QUICK = Patience(attempts=4, base=0.01, cap=0.05, longest=2.0, worth=2**16, stall_seconds=0.5)
+QUICK = Patience(attempts=4, base=0.01, cap=0.05, longest=2.0, worth=2**16)  # a machine may stand still: no stall
 
 
 class Backend(Protocol):
@@ -101,11 +101,12 @@ def transfer(
     events: list[Event] | None = None,
     jobs: int = 4,
     anew: bool = False,
+    patience: Patience = QUICK,
 ) -> Run:
     """What `provision fetch` does, quick to lose its patience."""
     seen: list[Event] = [] if events is None else events
     work = prepare(document, store, anew)
-    return Run(carry_out(work, document, store, sources, Settings(jobs, QUICK), seen.append), seen)
+    return Run(carry_out(work, document, store, sources, Settings(jobs, patience), seen.append), seen)
 
 
 def findings(store: Store, release: str, evidence: Evidence = Evidence.REHASHED) -> dict[str, str]:

@@ -87,8 +87,7 @@ class TinyHub:
         self.repos = {repo.name: repo for repo in repos}
         self.asked: list[Asked] = []
         self.hooks: list[Hook] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._scheme = "https" if tls else "http"
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
@@ -164,6 +163,11 @@ class TinyHub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
 
 def _bytes(data: Any) -> bytes:

@@ -20,6 +20,7 @@ from provisioner.ops.documents import LockDocument
 from provisioner.stores.directory import DirectoryStore
 from tests.support.faults_process import environment, provision
 from tests.support.hub_fixture import store
+from tests.support.patience import PATIENCE
 from tests.support.stores import DirectoryBackend, transfer
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -94,7 +95,7 @@ def replace(file: Path, data: bytes | bytearray) -> None:
 def script(text: str, *arguments: object, **variables: str) -> Any:
     """Run a script in a process of its own, where libraries may warn; what its last line says, which is JSON."""
     command = [sys.executable, "-c", text, *map(str, arguments)]
-    done = subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

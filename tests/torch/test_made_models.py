@@ -11,6 +11,7 @@ import pytest
 from provisioner.lockfile import parse
 from provisioner.model import Layout
 from tests.support.faults_process import provision
+from tests.support.patience import PATIENCE
 from tests.support.readonly import UIDS, Pod
 from tests.support.tiny_hub import TinyHub
 from tests.support.upstream import MINILM, Release, Weights, script
@@ -131,16 +132,17 @@ def content(folder: Path) -> dict[str, Any]:
 
 def provisioned(place: Path, hub: TinyHub, *add: str) -> Release:
     """Lock, fetch, verify --load."""
-    locked = provision("lock", "add", *add, cwd=place, HF_ENDPOINT=hub.url)
+    locked = provision("lock", "add", *add, cwd=place, timeout=PATIENCE, HF_ENDPOINT=hub.url)
     assert locked.code == 0, locked.err
-    fetched = provision("fetch", "--store", place / "store", "--json", cwd=place, HF_ENDPOINT=hub.url)
+    where = ("--store", place / "store", "--json")
+    fetched = provision("fetch", *where, cwd=place, timeout=PATIENCE, HF_ENDPOINT=hub.url)
     assert fetched.code == 0, fetched.err
     return Release(place / "store", fetched.json["release"])
 
 
 def loads(release: Release) -> dict[str, tuple[str, str]]:
     where = ("--at", release.store, "--release", release.name)
-    done = provision("verify", *where, "--load", "--json", cwd=release.store)
+    done = provision("verify", *where, "--load", "--json", cwd=release.store, timeout=PATIENCE)
     assert done.code == 0, done.out
     return {one["repo"]: (one["outcome"], one["detail"]) for one in done.json["loads"]}
 

@@ -13,7 +13,7 @@ from provisioner.errors import Unavailable
 from provisioner.stores.blocks.budget import BLOCK, Block, Budget
 from provisioner.stores.blocks.ordered import Open, in_order
 
-PATIENCE = 30.0  # seconds until a thread counts as stuck
+PATIENCE = 120.0  # seconds until a thread counts as stuck
 
 
 class Watched(Budget):

@@ -520,7 +520,7 @@ def test_a_strict_reader_of_compose_files_takes_it() -> None:
     reader = "import sys, compose_spec; compose_spec.PyCompose.from_yaml(sys.stdin.read()).validate()"
     given = text(composed({"serve": {"grpc_port": 9100}}))
     command = [str(kube_tools.PYTHON), "-c", reader]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 

@@ -16,6 +16,7 @@ from provisioner.sources.hub import HubSource
 from provisioner.transport.http import POOL, Http, tls_context, without_secrets
 from tests.support.hub_fixture import make
 from tests.support.locks import tree
+from tests.support.patience import PATIENCE
 from tests.support.tiny_hub import Asked, Reply, TinyHub
 
 FILE = next(e.origin for e in tree(make("org/x", {"data.bin": b"0123456789"})).entries if e.origin)
@@ -77,7 +78,7 @@ def test_every_job_keeps_its_connection(caplog: pytest.LogCaptureFixture) -> Non
     together = threading.Barrier(100)
 
     def wait(asked: Asked) -> Reply:
-        together.wait(20)
+        together.wait(PATIENCE)
         return Reply(200, b"ok")
 
     hub = TinyHub()
@@ -94,11 +95,11 @@ def test_every_job_keeps_its_connection(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_port_where_nobody_listens_is_named() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(Unavailable, match=rf"127\.0\.0\.1:{port} refuses"):
-        Http().get(f"http://user:secret@127.0.0.1:{port}/", {})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and no listen
+        port = taken.getsockname()[1]
+        with pytest.raises(Unavailable, match=rf"127\.0\.0\.1:{port} refuses"):
+            Http().get(f"http://user:secret@127.0.0.1:{port}/", {})
 
 
 def test_an_error_of_the_operating_system_stays_inside(monkeypatch: pytest.MonkeyPatch) -> None:

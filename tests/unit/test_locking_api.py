@@ -135,11 +135,9 @@ def test_a_wait_that_is_too_long_or_means_nothing(hub: TinyHub, asked: str, most
 
 
 def test_nothing_listens_there() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(Unavailable, match="does not answer") as caught:
-        HubApi(f"http://user:secret@127.0.0.1:{port}", attempts=1).snapshot(REPO, MAIN)
+    with socket.socket() as taken, pytest.raises(Unavailable, match="does not answer") as caught:
+        taken.bind(("127.0.0.1", 0))  # and no listen
+        HubApi(f"http://user:secret@127.0.0.1:{taken.getsockname()[1]}", attempts=1).snapshot(REPO, MAIN)
     assert "secret" not in str(caught.value)
     assert caught.value.retryable
 

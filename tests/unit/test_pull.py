@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ from provisioner.ops.pull import Cancelled, Patience, PatientPull
 from provisioner.ports.events import Event, Retrying
 from tests.support.hub_fixture import make
 from tests.support.locks import tree
+from tests.support.patience import PATIENCE
 
 DATA = bytes(range(200)) * 10
 FILE = next(e.origin for e in tree(make("org/x", {"data.bin": DATA})).entries if e.origin)
@@ -60,11 +60,9 @@ def end() -> int:
     return 0
 
 
-def read(
-    source: Scripted, patience: Patience = QUICK, cancelled: threading.Event | None = None
-) -> tuple[bytes, list[Event]]:
+def read(source: Scripted, patience: Patience = QUICK) -> tuple[bytes, list[Event]]:
     events: list[Event] = []
-    pull = PatientPull(source, FILE, patience, events.append, cancelled or threading.Event())
+    pull = PatientPull(source, FILE, patience, events.append, threading.Event())
     result, buffer = b"", memoryview(bytearray(256))
     with pull.open(0, len(DATA)) as stream:
         while count := stream.readinto(buffer):
@@ -115,12 +113,24 @@ def test_a_bug_is_no_failure_that_passes() -> None:
 
 
 def test_a_cancelled_wait_ends_at_once() -> None:
-    cancelled = threading.Event()
-    threading.Timer(0.05, cancelled.set).start()
-    begin = time.monotonic()
-    with pytest.raises(Cancelled):
-        read(Scripted(fail), Patience(base=60.0, cap=60.0), cancelled)
-    assert time.monotonic() - begin < 5
+    cancelled, waits, failures = threading.Event(), threading.Event(), list[BaseException]()
+    patience = Patience(base=3600.0, cap=3600.0)
+    pull = PatientPull(Scripted(fail), FILE, patience, lambda _: waits.set(), cancelled)
+
+    def work() -> None:
+        try:
+            with pull.open(0, len(DATA)) as stream:
+                while stream.readinto(memoryview(bytearray(256))):
+                    pass
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert waits.wait(PATIENCE)
+    cancelled.set()
+    thread.join(PATIENCE)
+    assert [type(one) for one in failures] == [Cancelled]
 
 
 def test_delays_double_up_to_the_cap() -> None:

@@ -81,6 +81,6 @@ def test_without_ray_it_says_what_to_install() -> None:
         "try: app({})\nexcept Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stdout.startswith("StartRefused The model server on Ray") and ".[ray]" in done.stdout

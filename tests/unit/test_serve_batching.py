@@ -22,7 +22,7 @@ from provisioner.serve.engines.interface import Floats, Input, Item
 from provisioner.serve.logs import JsonLines
 from provisioner.serve.refusals import Busy, Failed, Invalid, NotReady
 from provisioner.serve.settings import Role
-from tests.support.serve_engines import Gated, Plain, value
+from tests.support.serve_engines import PATIENCE_S, Gated, Plain, value
 
 HOUR = 3600.0
 
@@ -57,11 +57,14 @@ async def open_lanes(
 ) -> AsyncIterator[Lanes]:
     lanes = Lanes("embed", engine, role, Bounds(size, tokens), wait=wait, limit=limit, watch=watch or Unwatched())
     try:
+        for lane in (lanes._bulk, lanes._query):
+            while lane._idle < len(lane._threads):  # those that have begun to wait share what comes
+                await asyncio.sleep(0.001)
         yield lanes
     finally:
         if isinstance(engine, Gated):
             engine.free()
-        await lanes.close(30)
+        await lanes.close(PATIENCE_S)
 
 
 def ask(lanes: Lanes, *texts: str) -> asyncio.Task[Computed]:
@@ -77,7 +80,7 @@ def values(computed: Computed) -> list[float]:
 
 
 def run(test: Callable[[], Awaitable[Any]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), 2 * PATIENCE_S))
 
 
 def test_rows_come_back_in_the_order_asked_from_batches_of_like_lengths() -> None:
@@ -403,7 +406,7 @@ def test_a_closed_lane_computes_what_waits_and_refuses_what_comes() -> None:
         async with open_lanes(engine, size=1) as lanes:
             waiting = ask(lanes, "a", "b", "c")
             await begun(engine)
-            closing = asyncio.create_task(lanes.close(30))
+            closing = asyncio.create_task(lanes.close(PATIENCE_S))
             await asyncio.sleep(0.05)
             with pytest.raises(NotReady):
                 await ask(lanes, "late")
@@ -470,7 +473,7 @@ class Held(Plain):
     def tokenize(self, inputs: Sequence[Input], max_length: int | None = None) -> list[Item]:
         if sum(len(str(one)) for one in inputs) >= SLICE:
             self.busy.release()
-            assert self.let.wait(30)
+            assert self.let.wait(PATIENCE_S)
         else:
             self.counts.append(len(inputs))
         return super().tokenize(inputs, max_length)
@@ -484,8 +487,8 @@ def test_no_query_waits_for_the_tokens_of_bulk(length: int) -> None:
         async with open_lanes(engine, Role.INFERENCE) as lanes:
             bulk = [ask(lanes, *("b" * SLICE for _ in range(3))) for _ in range(4)]
             for _ in range(2):
-                await asyncio.to_thread(engine.busy.acquire, timeout=30)
-            assert values(await asyncio.wait_for(ask(lanes, "a" * length), 20)) == [value("a" * length)]
+                assert await asyncio.to_thread(engine.busy.acquire, timeout=PATIENCE_S)
+            assert values(await asyncio.wait_for(ask(lanes, "a" * length), PATIENCE_S / 2)) == [value("a" * length)]
             assert not any(one.done() for one in bulk)
             engine.let.set()
             await asyncio.gather(*bulk)

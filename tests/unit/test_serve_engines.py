@@ -32,6 +32,7 @@ from provisioner.serve.engines.tokens import Row, Tokens, longest_first, tokens
 from provisioner.serve.recipe import Lengths, Mode, Padding, Recipe
 from provisioner.serve.refusals import Invalid
 from provisioner.serve.settings import EngineName, ModelSettings
+from tests.support.patience import PATIENCE
 from tests.support.readonly import REPOSITORY
 from tests.support.serve_graphs import HIDDEN, INT64, around, column, save
 from tests.support.serve_models import GRAPH, files_of, int8_embedder, made_reranker, package_file, shared
@@ -129,10 +130,16 @@ def test_many_threads_share_one_engine(embedder: Path, engine: EngineName) -> No
 def test_for_bulk_several_batches_are_computed_at_once(
     onnx: Engine, embedder: Path, threads: int, batches: int
 ) -> None:
-    before = len(os.listdir("/proc/self/task"))
-    made = load(embedder, threads=threads, bulk=True)
-    made_more = len(os.listdir("/proc/self/task")) - before
-    assert made_more <= threads - batches  # the callers' own come to these; others of before may have ended meanwhile
+    loaded: list[Engine] = []
+
+    def new_threads() -> int:
+        """Those of other libraries may begin or end meanwhile."""
+        before = len(os.listdir("/proc/self/task"))
+        loaded.append(load(embedder, threads=threads, bulk=True))
+        return len(os.listdir("/proc/self/task")) - before
+
+    assert any(new_threads() <= threads - batches for _ in range(3))  # the callers' own come to these
+    made = loaded[0]
     assert (made.about.threads, made.about.batches) == (threads, batches)
     items = made.tokenize(TEXTS)
     with ThreadPoolExecutor(batches) as pool:
@@ -235,7 +242,7 @@ def test_loading_prints_nothing_and_writes_nothing(embedder: Path, tmp_path: Pat
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = sorted(os.walk(folder))
     command = [sys.executable, "-W", "error", "-c", SILENT, str(folder), engine, *files_of(folder)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert sorted(os.walk(folder)) == before
 

@@ -39,7 +39,7 @@ async def settle() -> None:
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 60))
+    asyncio.run(asyncio.wait_for(test, LONG_S / 2))
 
 
 def test_no_more_at_once_than_there_are_places() -> None:

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.http_core import MARK, Core, answer, closed, serving, small, wait_for
+from provisioner.serve.http import body
+from tests.support.http_core import MARK, PATIENCE_S, Core, answer, closed, serving, small, wait_for
 from tests.support.serve_engines import Gated
 
 HEAD = b"POST /embed HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
@@ -22,7 +23,14 @@ BODY = json.dumps({"texts": ["a"]}).encode()
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
-    with serving(limits=small(body=4096, body_seconds=0.3)) as running:
+    """A request has all the time that a test takes."""
+    with serving(limits=small(body=4096, body_seconds=PATIENCE_S)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hurried() -> Iterator[Core]:
+    with serving(limits=small(body_seconds=0.3)) as running:
         yield running
 
 
@@ -95,7 +103,8 @@ def test_a_body_of_just_the_limit_is_read(core: Core) -> None:
     assert core.ask("POST", "/embed", whole + b" ").status == 413
 
 
-def test_who_sends_everything_before_it_reads_is_not_cut_off(core: Core) -> None:
+def test_who_sends_everything_before_it_reads_is_not_cut_off(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "_LINGER", PATIENCE_S)  # ends with the body
     with core.raw(HEAD + b"Content-Length: 8000\r\n\r\n" + b" " * 2000) as connection:
         connection.recv(1, socket.MSG_PEEK)  # refused already, and the connection would be closed now
         for _ in range(6):
@@ -120,8 +129,8 @@ def test_chunks_are_put_together(core: Core) -> None:
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 30", b"Transfer-Encoding: chunked"])
-def test_a_body_that_does_not_come_is_given_up(core: Core, length: bytes) -> None:
-    with core.raw(HEAD + length + b"\r\n\r\n") as connection:
+def test_a_body_that_does_not_come_is_given_up(hurried: Core, length: bytes) -> None:
+    with hurried.heard(HEAD + length + b"\r\n\r\n") as connection:
         refused = answer(connection)
         assert closed(connection)
     assert refused.status == 408
@@ -163,9 +172,9 @@ HOSTILE = {
 @pytest.mark.parametrize(
     "path", ["/embed", "/rerank", "/v1/embeddings", "/encoder/bi-encoder-embed", "/", "/similarity"]
 )
-@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE.keys())
-def test_what_is_no_request_is_refused_as_one(core: Core, path: str, body: bytes) -> None:
-    refused = core.ask("POST", path, body)
+@pytest.mark.parametrize("sent", HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_is_no_request_is_refused_as_one(core: Core, path: str, sent: bytes) -> None:
+    refused = core.ask("POST", path, sent)
     assert 400 <= refused.status < 500
     assert refused.headers["content-type"].startswith("application/json")
 
@@ -207,8 +216,8 @@ def test_nothing_is_answered_before_the_models_are_there() -> None:
 def test_work_ends_when_its_client_goes_away(gated: Core) -> None:
     engine = gated.engine
     assert isinstance(engine, Gated)
-    body = json.dumps({"texts": [f"text {index}" for index in range(40)]}).encode()
-    connection = gated.raw(HEAD + b"X-Request-ID: gone\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    texts = json.dumps({"texts": [f"text {index}" for index in range(40)]}).encode()
+    connection = gated.raw(HEAD + b"X-Request-ID: gone\r\nContent-Length: %d\r\n\r\n" % len(texts) + texts)
     engine.begun()
     connection.close()
     line = gated.line(request_id="gone", status=499)
@@ -369,9 +378,9 @@ def test_no_text_is_in_a_log_or_a_metric() -> None:
     engine = Gated()
     engine.free()
     with serving(engine, api_key="sesame", limits=small(characters=200, texts=3, body=4096)) as core:
-        for path, body in _everything_wrong():
-            core.ask("POST", f"{path}?{MARK}", body, Authorization="Bearer sesame", X_Other=MARK)
-            core.ask("POST", f"{path}?{MARK}", body, Authorization=f"Bearer {MARK}")
+        for path, wrong in _everything_wrong():
+            core.ask("POST", f"{path}?{MARK}", wrong, Authorization="Bearer sesame", X_Other=MARK)
+            core.ask("POST", f"{path}?{MARK}", wrong, Authorization=f"Bearer {MARK}")
         core.ask("POST", "/embed", MARK.encode(), Content_Encoding=MARK, Authorization="Bearer sesame")
         core.ask("GET", f"/page/{MARK}/{MARK}")
         with core.raw(f"POST /embed HTTP/1.1\r\nContent-Length: {MARK}\r\n\r\n".encode()) as connection:

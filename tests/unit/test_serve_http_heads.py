@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from provisioner.serve.http.protocol import MOST
-from tests.support.http_core import Core, answer, closed, serving, small, wait_for
+from tests.support.http_core import PATIENCE_S, Core, answer, closed, serving, small, wait_for
 from tests.support.serve_engines import Gated
 
 MIB = 2**20
@@ -24,7 +24,7 @@ ALIVE = b"GET /health HTTP/1.1\r\nHost: here\r\n"
 @pytest.fixture(scope="module")
 def core() -> Iterator[Core]:
     """A head has all the time that a test takes."""
-    with serving() as running:
+    with serving(limits=small(body_seconds=PATIENCE_S)) as running:
         yield running
 
 
@@ -119,16 +119,23 @@ def test_a_refusal_is_an_answer_and_is_logged_and_counted(core: Core) -> None:
 
 @pytest.mark.parametrize("behind", [b"X: ", b"A: b\r\n"])
 def test_trailers_without_an_end_are_cut_off(core: Core, behind: bytes) -> None:
-    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    head, before = HEAD + b"Transfer-Encoding: chunked\r\n\r\n", long_ones(core)
     with core.raw(head + b"%x\r\n" % len(BODY) + BODY + b"\r\n0\r\n" + behind) as connection:
         piece = behind * 1000 if behind.endswith(b"\n") else b"A" * 4096
         assert pour(connection, piece, 64 * MIB) < 64 * MIB or closed(connection)
-    core.line(status=431)
+    wait_for(lambda: long_ones(core) == before + 1)
 
 
 def test_an_extension_of_a_chunk_without_an_end_is_cut_off(core: Core) -> None:
+    before = long_ones(core)
     with core.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;a=") as connection:
         assert pour(connection, b"A" * 4096, 64 * MIB) < 64 * MIB or closed(connection)
+    wait_for(lambda: long_ones(core) == before + 1)
+
+
+def long_ones(core: Core) -> int:
+    """Heads, and what is like them, that were refused."""
+    return sum(line.get("status") == 431 for line in core.lines)
 
 
 # Time
@@ -136,7 +143,7 @@ def test_an_extension_of_a_chunk_without_an_end_is_cut_off(core: Core) -> None:
 
 @pytest.mark.parametrize("sent", [b"G", b"\r\n", ALIVE, ALIVE + b"X: a"])
 def test_a_head_has_to_arrive_in_time(hurried: Core, sent: bytes) -> None:
-    with hurried.raw(sent) as connection:
+    with hurried.heard(sent) as connection:
         refused = answer(connection)
         assert (refused.status, refused.headers["connection"]) == (408, "close")
         assert refused.json["error_type"] == "timeout"
@@ -145,7 +152,7 @@ def test_a_head_has_to_arrive_in_time(hurried: Core, sent: bytes) -> None:
 
 def test_a_head_that_drips_is_given_up(hurried: Core) -> None:
     with hurried.raw(ALIVE) as connection:
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE_S
         try:
             while time.monotonic() < until:
                 connection.sendall(b"X: a\r\n")
@@ -162,7 +169,7 @@ def test_a_connection_on_which_nothing_comes_is_closed_without_a_word(hurried: C
 
 @pytest.mark.parametrize("sent", [ALIVE, b"\r\n"])
 def test_the_next_head_has_its_own_time(hurried: Core, sent: bytes) -> None:
-    with hurried.raw(REQUEST) as connection:
+    with hurried.heard(REQUEST) as connection:
         assert answer(connection).status == 200
         time.sleep(0.5)  # an idle connection is no slow one
         connection.sendall(REQUEST)
@@ -174,7 +181,7 @@ def test_the_next_head_has_its_own_time(hurried: Core, sent: bytes) -> None:
 
 def test_an_answer_that_takes_longer_than_a_head_may_is_given() -> None:
     engine = Gated()
-    with serving(engine, limits=small(body_seconds=0.2)) as core, core.raw(REQUEST) as connection:
+    with serving(engine, limits=small(body_seconds=0.2)) as core, core.heard(REQUEST) as connection:
         engine.begun()
         time.sleep(0.5)
         engine.free()
@@ -184,7 +191,7 @@ def test_an_answer_that_takes_longer_than_a_head_may_is_given() -> None:
 @pytest.mark.parametrize("behind", [ALIVE, ALIVE + b"X: " + b"a" * 2 * MOST], ids=["slow", "long"])
 def test_the_request_before_a_refused_head_gets_its_answer(behind: bytes) -> None:
     engine = Gated()
-    with serving(engine, limits=small(body_seconds=0.2)) as core, core.raw(REQUEST) as connection:
+    with serving(engine, limits=small(body_seconds=0.2)) as core, core.heard(REQUEST) as connection:
         engine.begun()
         connection.sendall(behind)
         wait_for(lambda: any(line.get("route") == "other" for line in core.lines))

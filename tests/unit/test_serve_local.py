@@ -26,7 +26,7 @@ from provisioner.serve.refusals import (
     WrongRole,
 )
 from provisioner.serve.settings import Limits, ModelSettings, Role
-from tests.support.serve_engines import Gated, Plain, value
+from tests.support.serve_engines import PATIENCE_S, Gated, Plain, value
 
 EMBEDDER, RERANKER = "Org/Embedder-v1", "org/reranker"
 Answer = TypeVar("Answer")
@@ -54,7 +54,7 @@ def asked(made: LocalBackend, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
             return await ask()
         finally:
-            await made.close(10)
+            await made.close(PATIENCE_S)
 
     return asyncio.run(once())
 
@@ -254,6 +254,7 @@ def test_an_answer_that_takes_too_long_is_given_up_and_its_texts_leave_the_queue
             with pytest.raises(TimedOut, match=r"0\.05 seconds"):
                 await task
         engine.free()
+        made._limits = Limits(queue=9)  # this one has the time that it takes
         await made.embed(EmbedAsk(("again",) * 8))
 
     asked(made, test)

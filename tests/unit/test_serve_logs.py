@@ -15,6 +15,7 @@ import pytest
 
 from provisioner.errors import NotFound
 from provisioner.serve import logs
+from tests.support.patience import PATIENCE
 
 MARK = "heliotrope-marginalia"
 
@@ -141,7 +142,7 @@ logging.getLogger("x").debug("never")
 @pytest.mark.parametrize("json", [True, False])
 def test_everything_goes_to_stderr_once(json: bool) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(json=json)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", SCRIPT.format(json=json)], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 2

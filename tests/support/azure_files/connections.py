@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Protocol
 
+from tests.support.patience import PATIENCE
+
 from .disk import CHUNK
 from .faults import Action, Answer, CutDownload, CutUpload, FlipBit, Hold, Late, Lie, LoseAnswer, Stall
 from .wire import MIB, Asked, Logged, Refused, Reply, Slice, Target, public
@@ -123,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             owner.closing.wait(action.seconds)
         if isinstance(action, Hold):
             action.held.set()
-            action.until.wait(30)
+            action.until.wait(PATIENCE)
         if isinstance(action, Late):
             threading.Thread(target=self._later, args=(replace(asked, body=body), action), daemon=True).start()
             raise _Cut
@@ -142,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(asked, reply, action)
 
     def _later(self, asked: Asked, late: Late) -> None:
-        late.when.wait(30)
+        late.when.wait(PATIENCE)
         try:
             self.server.owner.carry_out(asked).close()
         except Refused as refused:

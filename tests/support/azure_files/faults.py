@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.support.patience import PATIENCE
+
 from .wire import Asked
 
 
@@ -69,7 +71,7 @@ class Late:
     def carry_out(self) -> None:
         """Let it be done, and wait for that."""
         self.when.set()
-        assert self.done.wait(30)
+        assert self.done.wait(PATIENCE)
 
 
 @dataclass(frozen=True)
