@@ -7,8 +7,10 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +22,7 @@ from tests.support.azure_backend import REAL, AzureFilesBackend, real_share
 from tests.support.azure_files import AzureFiles
 from tests.support.mounts import VOLUMES, cannot_mount, tmpfs, unmount, volume
 from tests.support.object_backend import object_backend
+from tests.support.patience import PATIENCE
 from tests.support.real_mounts import given, share
 from tests.support.seaweed import cannot_serve
 from tests.support.stores import Backend, DirectoryBackend
@@ -33,6 +36,37 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that runs th
 # A slow machine is no failure.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
+
+
+SECONDS = 1200.0  # a test, unless `at_most(seconds)` gives it another time: far above what any takes
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"at_most(seconds): the test may take so long, instead of {SECONDS:g} seconds")
+
+
+@pytest.fixture(autouse=True)
+def ends(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What waits for ever fails, and the others still get their turn. A test with an alarm of its own has only that."""
+    free = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    if not free or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    marker = request.node.get_closest_marker("at_most")
+    seconds = float(marker.args[0]) if marker else SECONDS
+
+    def fail(number: int, frame: FrameType | None) -> None:
+        # No Exception, which somebody may catch.
+        pytest.fail(f"{request.node.nodeid} takes longer than {seconds:g} s")
+
+    signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, seconds, PATIENCE)  # and again, where the end of a block waits for ever too
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGALRM) is fail:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

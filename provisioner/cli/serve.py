@@ -18,20 +18,6 @@ if TYPE_CHECKING:
 
 _EXTRA = ("fastapi", "httptools", "numpy", "prometheus_client", "pydantic", "starlette", "uvicorn", "uvloop")
 
-# Option -> the variable it stands for; what a pod sets and what a person types are one setting.
-_VARIABLES = {
-    "at": "PROVISION_SERVE_AT",
-    "lock": "PROVISION_SERVE_LOCK",
-    "host": "MODEL_SERVER_BIND",
-    "port": "MODEL_SERVER_PORT",
-    "grpc_port": "GRPC_PORT",
-    "verify": "VERIFY",
-    "engine": "ENGINE",
-    "embedder": "MODEL_EMBEDDER_NAME",
-    "reranker": "MODEL_RERANKER_NAME",
-    "indexing_only": "INDEXING_ONLY",
-}
-
 
 @click.command("serve", short_help="Serve a release: embed and rerank over HTTP.")
 @click.option("--at", metavar="DIR", help="The mounted release, or a mounted store.  [default: /models]")
@@ -57,8 +43,8 @@ _VARIABLES = {
 def command(check: bool, output: Output, **given: str | bool | None) -> None:
     """Serve a release that is mounted read-only: embed and rerank over HTTP, and gRPC.
 
-    Nothing is served that does not match its lock: the server exits with 3 and one sentence. It never asks a network.
-    Each option stands for a variable that pods set; docs/serve.md lists all of them, limits and threads among them.
+    A release that does not match its lock is not served: the server exits with 3 and one sentence. It never asks a
+    network. Each option stands for a variable that pods set; docs/serve.md lists all of them, limits and threads too.
 
     \b
     Examples:
@@ -68,11 +54,15 @@ def command(check: bool, output: Output, **given: str | bool | None) -> None:
       provision serve --at /mnt/models --check
       curl -s localhost:9000/embed -H 'Content-Type: application/json' -d '{"texts": ["a sentence"]}'
     """
-    chosen = {_VARIABLES[name]: str(value) for name, value in given.items() if value is not None}
-    if not check:
-        signal.signal(signal.SIGTERM, _leave)
-    with suppress(KeyboardInterrupt):  # SIGINT before the server has handlers of its own
+    from provisioner.serve.settings import OPTIONS
+
+    chosen = {OPTIONS[name]: str(value) for name, value in given.items() if value is not None}
+    if check:
         _run(chosen, check, output)
+    else:
+        signal.signal(signal.SIGTERM, _leave)
+        with suppress(KeyboardInterrupt):  # SIGINT before the server has handlers of its own
+            _run(chosen, check, output)
 
 
 def _leave(_signal: int, _frame: Any) -> NoReturn:

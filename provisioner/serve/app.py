@@ -6,7 +6,6 @@ uvicorn then listens where it is told to, and ends by the signal. Only `provisio
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import sys
 import threading
@@ -44,9 +43,8 @@ class Application:
         await receive()
         try:
             self._start()
-        except ProvisionError as error:
-            await send({"type": "lifespan.startup.failed", "message": _sentence(error)})
-            return
+        except ProvisionError as error:  # reported to uvicorn it would be exit code 3, whatever it is
+            _end(_sentence(error), error.exit_code)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stop()
@@ -54,9 +52,9 @@ class Application:
 
     def _start(self) -> None:
         from provisioner.serve import offline
-        from provisioner.serve.settings import parse
+        from provisioner.serve.settings import parse, with_options
 
-        settings = parse(os.environ)
+        settings = parse(with_options(os.environ))
         if settings.grpc_port is not None:
             raise UsageError("GRPC_PORT is set, and only `provision serve` has gRPC.", hint="Start that, or unset it.")
         offline.bound(os.environ, settings)
@@ -64,40 +62,43 @@ class Application:
 
     def _build(self, settings: Settings) -> None:
         from provisioner.serve import logs, start
-        from provisioner.serve.ending import LOADING, Ending, leave_if_computing
+        from provisioner.serve.ending import LOADING, Ending, at_exit, await_computing
         from provisioner.serve.http.app import create_app
         from provisioner.serve.instruments import Instruments
         from provisioner.serve.local import LocalBackend
+        from provisioner.serve.settings import option_names
 
         logs.configure(json=settings.json_log)
-        start.name_misspelt(os.environ)
+        start.name_misspelt(os.environ, option_names())
         instruments = Instruments()
         self._backend = backend = LocalBackend(settings.role, settings.limits, settings.wait, instruments)
         self._app = app = create_app(backend, settings, instruments)
-        self._ending = Ending(app.gate, backend, app.tracing, settings)
-        self._ending.watch()
-        atexit.register(leave_if_computing, app.tracing)  # process 1 of a container does not die of its own SIGTERM
-        threading.Thread(target=_load, args=(settings, app, backend), name=LOADING, daemon=True).start()
+        self._ending = ending = Ending(app.gate, backend, app.tracing, settings)
+        ending.watch()
+        at_exit(await_computing)
+        threading.Thread(target=_load, args=(settings, ending, backend), name=LOADING, daemon=True).start()
 
     async def _stop(self) -> None:
+        if self._ending is not None:
+            self._ending.over()
         if self._backend is not None:
             await self._backend.close()
         if self._app is not None and self._app.tracing:
             await asyncio.to_thread(self._app.tracing.close)
-        if self._ending is not None:
-            self._ending.over()
 
 
-def _load(settings: Settings, app: http.Application, backend: LocalBackend) -> None:
+def _load(settings: Settings, ending: Ending, backend: LocalBackend) -> None:
     from provisioner.serve import logs, start
 
     try:
         start.load(settings, backend)
-    except ProvisionError as error:
-        _end(_sentence(error), error.exit_code)
     except BaseException as error:  # whatever it is: a server that never gets ready helps nobody
+        if ending.done:
+            return
+        if isinstance(error, ProvisionError):
+            _end(_sentence(error), error.exit_code)
         _end("\n".join(logs.trace(error)), 1)
-    if not app.gate.draining:
+    if not (ending.begun or ending.done):
         start.say_ready(settings)
 
 

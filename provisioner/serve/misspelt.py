@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-# Variables that begin so are rarely another program's.
-_OURS = ("EMBEDDER_", "RERANKER_", "MODEL_EMBEDDER_", "MODEL_RERANKER_")
-# Options of the command may be given as variables too, which click reads: those are known where there is a command.
-_OPTIONS = "PROVISION_SERVE_"
-# But Kubernetes tells every pod of a Service that is called `embedder`, or `provision-serve`.
-_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)$")
-_OPTIONS_LINK = re.compile(rf"{_OPTIONS}(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_\w+)$")
-# How like a setting a name must be: a RERANKER_URL is an application's, and MODEL_SERVER_HOST an Onyx API server's.
-_LIKE_OURS, _LIKE_ANY = 0.75, 0.9
+# Variables that begin so are rarely another program's. The last are options of the command, which click reads.
+_PREFIXES = ("EMBEDDER_", "RERANKER_", "MODEL_EMBEDDER_", "MODEL_RERANKER_", "PROVISION_SERVE_")
+# How like a setting a name must be. With one of the prefixes what follows it; else all of it: a RERANKER_URL is an
+# application's, and MODEL_SERVER_HOST an Onyx API server's.
+_LIKE_OURS, _LIKE_ANY = 0.6, 0.9
 
 
 def misspelt(variables: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Names among the variables that were probably meant as one of the known, and which."""
-    names = sorted(set(known))
+    given, names = set(variables), sorted(set(known))
+    links = tuple(name.removesuffix("SERVICE_HOST") for name in given if name.endswith("_SERVICE_HOST"))
     found = {}
-    for name in sorted(set(variables).difference(names)):
-        if meant := _option(name, names) if name.startswith(_OPTIONS) else _setting(name, names):
+    for name in sorted(given.difference(names)):
+        # Kubernetes tells every pod of every Service, of one that is called `embedder` too.
+        link = name.startswith(tuple(stem + word for stem in links for word in ("SERVICE_", "PORT")))
+        if not link and (meant := _meant(name, names)):
             found[name] = meant
     return found
 
 
-def _setting(name: str, names: Sequence[str]) -> str:
-    ours = name.startswith(_OURS)
-    if ours and _LINK.search(name):
-        return ""
-    return _closest(name, names, _LIKE_OURS if ours else _LIKE_ANY)
-
-
-def _option(name: str, names: Sequence[str]) -> str:
-    """Of those with the prefix by what follows it, which is all that tells them apart; or a setting, which has none."""
-    short = name.removeprefix(_OPTIONS)
-    if _OPTIONS_LINK.match(name):
-        return ""
-    if short in names:
+def _meant(name: str, names: Sequence[str]) -> str:
+    prefix = next((one for one in _PREFIXES if name.startswith(one)), "")
+    if not prefix:
+        return _closest(name, names, _LIKE_ANY)
+    short = name.removeprefix(prefix)
+    if short in names:  # which has no prefix
         return short
-    options = [one.removeprefix(_OPTIONS) for one in names if one.startswith(_OPTIONS)]
-    found = _closest(short, options, _LIKE_OURS)
-    return _OPTIONS + found if found else ""
+    alike = [one.removeprefix(prefix) for one in names if one.startswith(prefix)]
+    found = _closest(short, alike, _LIKE_OURS)
+    return prefix + found if found else ""
 
 
 def _closest(name: str, among: Sequence[str], least: float) -> str:

@@ -14,6 +14,20 @@ DEFAULT_AT = "/models"
 EVERYWHERE = "::"  # IPv4 too, and that alone where the kernel has no IPv6
 EMBED, RERANK = "embed", "rerank"
 
+# Option of the command -> the variable that it stands for: what a pod sets and what a person types are one setting.
+OPTIONS = {
+    "at": "PROVISION_SERVE_AT",
+    "lock": "PROVISION_SERVE_LOCK",
+    "host": "MODEL_SERVER_BIND",
+    "port": "MODEL_SERVER_PORT",
+    "grpc_port": "GRPC_PORT",
+    "verify": "VERIFY",
+    "engine": "ENGINE",
+    "embedder": "MODEL_EMBEDDER_NAME",
+    "reranker": "MODEL_RERANKER_NAME",
+    "indexing_only": "INDEXING_ONLY",
+}
+
 _T = TypeVar("_T")
 _EVIDENCE = {"recorded": Evidence.RECORDED, "full": Evidence.REHASHED}
 _LOGS = {"json": True, "text": False}
@@ -195,6 +209,24 @@ def parse(variables: Mapping[str, str]) -> Settings:
     if read.problems:
         raise InvalidDocument("The environment", tuple(read.problems), hint="docs/serve.md lists the variables.")
     return settings
+
+
+def with_options(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables, and what options of the command say in variables of their own; these win, as options do.
+
+    click reads those for the command; another server around the application reads nothing.
+    """
+    given = {OPTIONS[name]: variables.get(_option(name), "").strip() for name in OPTIONS}
+    return dict(variables) | {name: value for name, value in given.items() if value}
+
+
+def option_names() -> frozenset[str]:
+    """Variables that stand for options of the command."""
+    return frozenset(map(_option, OPTIONS))
+
+
+def _option(name: str) -> str:
+    return f"PROVISION_SERVE_{name.upper()}"
 
 
 def known() -> frozenset[str]:

@@ -66,9 +66,10 @@ def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
     offline.prepare(os.environ, mounted.lock, mounted.folder)  # before the first library, fastembed's names included
     chosen = tuple(_chosen(mounted, settings, tasks or settings.tasks))
     if not chosen:
+        verbs = " or ".join(f"{task}s" for task in tasks or settings.tasks)
         raise VerificationFailed(
-            f"Release {mounted.checked.release} has no model that this server could serve.",
-            hint="Lock one with its ONNX file, tokenizer.json and modules.json.",
+            f"Release {mounted.checked.release} has no model that {verbs}.",
+            hint="Lock one with its ONNX file and tokenizer.json (an embedder: modules.json too), or set other TASKS.",
         )
     return Plan(mounted, chosen)
 

@@ -15,6 +15,7 @@ from tests.support.faults import FaultyHub, Request
 from tests.support.faults_process import Done, command, environment, provision
 from tests.support.hub_fixture import make
 from tests.support.locks import document, small, snapshot, tree, write
+from tests.support.patience import PATIENCE
 from tests.support.stores import DirectoryBackend, files_below, findings, transfer
 
 TOKEN = "hf_secretsecretsecretsecretsecret"
@@ -328,8 +329,12 @@ def test_a_reader_that_goes_away_is_no_traceback(place: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     words = command("lock", "list", "--json")
-    done = subprocess.run(words, cwd=place, env=environment(), stdout=writer, stderr=subprocess.PIPE, text=True)
-    os.close(writer)
+    try:
+        done = subprocess.run(
+            words, cwd=place, env=environment(), stdout=writer, stderr=subprocess.PIPE, text=True, timeout=PATIENCE
+        )
+    finally:
+        os.close(writer)
     assert "Traceback" not in done.stderr
     assert done.returncode == 141
 

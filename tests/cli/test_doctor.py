@@ -19,7 +19,7 @@ from provisioner.report.health import Health, Outcome, Probe
 from tests.support.azure_backend import SHARE, AzureFilesBackend
 from tests.support.azure_files import FULL, AzureFiles
 from tests.support.azure_files import Fault as AzureFault
-from tests.support.faults_process import SOMEBODY, provision, start, weak
+from tests.support.faults_process import SOMEBODY, provision, started, weak
 from tests.support.locks import MemorySource, document, small
 from tests.support.mounts import exfat, mounted_here, rclone, read_only
 from tests.support.object_backend import ObjectBackend, environment, object_backend
@@ -306,11 +306,11 @@ def test_what_a_store_or_policy_lacks(
 def test_stopped_in_the_middle(bucket: ObjectBackend, proxy: FaultyS3, tmp_path: Path) -> None:
     proxy.faults.append(Fault(Stall(PATIENCE), "GET", "/a", times=None))
     given = environment(bucket.server, proxy.endpoint)
-    process = start("doctor", "--at", bucket.address, cwd=tmp_path, stderr=tmp_path / "err", **given)
-    until(lambda: process.poll() is not None or proxy.count("GET", "/a"))
-    assert "provision-doctor" in str(bucket.keys()), "something was written"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE) == 130
+    with started("doctor", "--at", bucket.address, cwd=tmp_path, stderr=tmp_path / "err", **given) as process:
+        until(lambda: process.poll() is not None or proxy.count("GET", "/a"))
+        assert "provision-doctor" in str(bucket.keys()), "something was written"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 130
     assert bucket.keys() == {}
     assert "Traceback" not in (tmp_path / "err").read_text()
 

@@ -20,7 +20,7 @@ from provisioner.errors import NotFound
 from provisioner.ops import waiting
 from provisioner.stores.targets import open_store
 from tests.support.faults import FaultyHub
-from tests.support.faults_process import Done, command, environment, provision, start
+from tests.support.faults_process import Done, command, environment, provision, started
 from tests.support.locks import MemorySource, document, small, snapshot, tree, write
 from tests.support.patience import PATIENCE, until
 from tests.support.stores import DirectoryBackend, transfer
@@ -174,13 +174,13 @@ def test_it_is_verified_as_soon_as_it_is_there(place: Path, lock: bool) -> None:
     if not lock:
         (place / "models.lock").unlink()
     log = place / "err"
-    process = start("verify", "--at", place / "store", "--wait", 3600, cwd=place, stderr=log)
-    until(lambda: "Waiting for" in log.read_text() or process.poll() is not None)
-    assert process.poll() is None
-    made = DirectoryBackend(place / "store")
-    transfer(document(MADE), made.open(), MemorySource(MADE))
-    made.open().activate(RELEASE)
-    assert process.wait(PATIENCE) == 0, log.read_text()
+    with started("verify", "--at", place / "store", "--wait", 3600, cwd=place, stderr=log) as process:
+        until(lambda: "Waiting for" in log.read_text() or process.poll() is not None)
+        assert process.poll() is None
+        made = DirectoryBackend(place / "store")
+        transfer(document(MADE), made.open(), MemorySource(MADE))
+        made.open().activate(RELEASE)
+        assert process.wait(PATIENCE) == 0, log.read_text()
 
 
 def test_what_came_is_really_verified(place: Path, backend: DirectoryBackend) -> None:
@@ -198,12 +198,8 @@ def test_a_volume_that_is_not_mounted_yet_is_waited_for(place: Path) -> None:
 def test_what_can_be_no_release_is_not_waited_for(place: Path, name: str) -> None:
     log = place / "err"
     arguments = ("verify", "--at", place / "store", "--release", name)
-    process = start(*arguments, "--wait", 3600, cwd=place, stderr=log)
-    try:
+    with started(*arguments, "--wait", 3600, cwd=place, stderr=log) as process:
         assert process.wait(PATIENCE) == 7
-    finally:
-        process.kill()
-        process.wait()
     assert log.read_text() == provision(*arguments, cwd=place).err
     assert f"{name!r} is not the name of a release" in log.read_text()
 
@@ -288,10 +284,10 @@ def test_the_line_of_an_interrupted_command(place: Path, hub: FaultyHub, number:
     hub.hold("model.safetensors", 100)
     path = place / "log"
     arguments = ("mirror", "--to", place / "store", "--from", "hub", "--endpoint", hub.url)
-    process = start(*arguments, cwd=place, PROVISION_SUMMARY=str(path))
-    until(lambda: hub.sent("model.safetensors") or process.poll() is not None)
-    process.send_signal(number)
-    assert process.wait(PATIENCE) == 130
+    with started(*arguments, cwd=place, PROVISION_SUMMARY=str(path)) as process:
+        until(lambda: hub.sent("model.safetensors") or process.poll() is not None)
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 130
     found = summary(path)
     assert (found["command"], found["exit_code"], found["error"]) == ("mirror", 130, "Interrupted.")
 
@@ -336,7 +332,13 @@ def redirected(place: Path, to: str, *arguments: object, **variables: str) -> su
     variables = environment(**{"PROVISION_SUMMARY": str(place / "log")} | variables)
     try:
         return subprocess.run(
-            ["bash", "-c", line], cwd=place, env=variables, capture_output=True, text=True, pass_fds=[nobody]
+            ["bash", "-c", line],
+            cwd=place,
+            env=variables,
+            capture_output=True,
+            text=True,
+            pass_fds=[nobody],
+            timeout=PATIENCE,
         )
     finally:
         os.close(nobody)

@@ -268,9 +268,11 @@ def test_small_files_do_not_wait_for_acknowledgements(url: str) -> None:
         here.sendall(f"GET /health HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
         assert here.recv(65536).startswith(b"HTTP/1.1 200")
         there = sockets_at(parts.port)
-        told = [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in there]
-        for one in there:
-            one.close()
+        try:
+            told = [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in there]
+        finally:
+            for one in there:
+                one.close()
     assert len(told) >= 2, "the listener and our connection"
     assert all(told)
 
@@ -279,13 +281,25 @@ def sockets_at(port: int) -> list[socket.socket]:
     """Second handles of all that the server, which is in this process, has at its port."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed by another thread
+        with suppress(OSError):  # closed by another thread, or something else by now
             if os.readlink(entry).startswith("socket:"):
-                found.append(socket.socket(fileno=os.dup(int(entry.name))))
+                found.append(handle(int(entry.name)))
     for other in [one for one in found if one.family != socket.AF_INET or one.getsockname()[1] != port]:
         found.remove(other)
         other.close()
     return found
+
+
+def handle(number: int) -> socket.socket:
+    """A second handle of a socket. Raises OSError where there is no socket."""
+    second = os.dup(number)
+    try:
+        made = socket.socket(fileno=second)
+        second = -1  # the socket closes it
+        return made
+    finally:
+        if second >= 0:
+            os.close(second)
 
 
 def test_an_address_in_use(url: str, root: Path) -> None:

@@ -30,7 +30,7 @@ from tests.support.upstream import INT8, Weights, cosine, replace
 
 USERS = ("10001:0", "54321:0", "1000660000:0")
 
-pytestmark = pytest.mark.image
+pytestmark = [pytest.mark.image, pytest.mark.at_most(3600)]
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import sys
 
 import pytest
 
-from tests.support.real_mounts import KINDS, VARIABLES, cannot_boot, given, run_in_guest
+from tests.support.real_mounts import BOOT_SECONDS, KINDS, VARIABLES, cannot_boot, given, run_in_guest
 
-SECONDS = 3000  # two or three minutes on an idle machine
+SECONDS = 1400  # two or three minutes on an idle machine; all kinds together, with their boots, stay below an hour
 QUIET = ("-q", "--no-header", "--color=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp=/mnt/tests")
 SUITES = tuple(f"tests/contract/test_{name}.py" for name in ("store", "shares", "pods_on_shares"))
 
 
+@pytest.mark.at_most(SECONDS + BOOT_SECONDS + 60)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_real_network_mount_passes_the_suites_of_a_store(kind: str) -> None:
     if kind in given():

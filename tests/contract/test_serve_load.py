@@ -152,6 +152,13 @@ def gauge(served: Served, name: str) -> float:
     return float(found[1])
 
 
+def queued(served: Served) -> float:
+    """Texts that wait to be embedded; none before the first came."""
+    name = r'provision_serve_queue_depth_texts\{task="embed"\}'
+    found = re.search(rf"^{name} (\S+)$", served.ask("/metrics")[1], re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
 @pytest.mark.parametrize("indexing", ["False", "True"])
 def test_every_request_gets_its_own_vectors_and_memory_does_not_grow(
     release: Path, tmp_path: Path, indexing: str
@@ -184,7 +191,6 @@ def test_a_full_queue_refuses_with_a_time_and_serves_everybody_else(
 
         until(filled)  # the clients may be slower than the server for once
         assert set(found) == {200, 429}
-        assert found.total() % (24 * 7) == 0
         assert load(served, right, 1, 7) == {200: 7}
 
 
@@ -222,10 +228,10 @@ def test_whoever_goes_away_frees_the_queue(release: Path, tmp_path: Path) -> Non
         body = json.dumps({"texts": [LONG] * 8000})  # minutes of work, of which next to nothing is done
         gone = http.client.HTTPConnection(str(address.hostname), address.port, timeout=PATIENCE_S)
         gone.request("POST", "/embed", body, {"Content-Type": "application/json"})
-        until(lambda: gauge(served, "requests_in_flight") == 1)
+        until(lambda: 0 < queued(served) < 8000)  # some are at work: it is not the door where they still wait
         gone.close()
         until(lambda: gauge(served, "requests_in_flight") == 0)
-        assert served.ask("/embed", {"texts": TEXTS[:100]})[0] == 200
+        assert served.ask("/embed", {"texts": TEXTS[:100] * 10})[0] == 200  # for which there is no room beside them
 
 
 def test_sigterm_lets_those_finish_who_wait(release: Path, tmp_path: Path) -> None:
@@ -240,7 +246,7 @@ def test_sigterm_lets_those_finish_who_wait(release: Path, tmp_path: Path) -> No
 
 def test_sigterm_under_load_loses_no_request(release: Path, tmp_path: Path) -> None:
     """Clients that keep their connections go on until they are told that theirs is closed."""
-    with serving(release, tmp_path, DRAIN_DELAY="1200") as served:
+    with serving(release, tmp_path, DRAIN_DELAY="120") as served:
         right = Right.of(served)
         answered: Counter[int] = Counter()
 

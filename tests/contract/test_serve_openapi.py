@@ -65,6 +65,7 @@ def test_the_document_refers_only_to_what_it_has(document: Any) -> None:
     assert "x-limit" not in text
 
 
+@pytest.mark.at_most(1500)
 def test_every_answer_is_one_of_the_document(small: Served, tmp_path: Path) -> None:
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     options = ["--phases", "examples,coverage,fuzzing", "--seed", "5", "--max-examples", "6"]

@@ -24,6 +24,22 @@ from tests.support.served import Served, at_work, await_event, await_ready, int8
 TEXTS = ["Every byte of this model matched the lock.", "Nothing else is served."]
 
 
+SIGNALLED = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "provisioner.serve.server":
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except KeyboardInterrupt:
+                if "--check" in sys.argv:
+                    raise
+sys.meta_path.insert(0, Finder())
+from provisioner.cli.main import main
+main()
+"""
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return int8_release(tmp_path_factory.mktemp("store"))
@@ -255,6 +271,26 @@ def test_sigterm_before_it_listens_is_a_quiet_end(good: Path, tmp_path: Path) ->
         assert "Run the same command again" not in served.log.read_text()
 
 
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--check",), 130)])
+def test_sigterm_between_the_imports_is_never_lost(tmp_path: Path, options: tuple[str, ...], code: int) -> None:
+    """Python swallows what is raised in its own callbacks: the server would start, and here miss its release."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, "serve", "--at", str(tmp_path), *options],
+        cwd=REPOSITORY,
+        env=environment(TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == code, done.stderr
+
+
+def test_a_task_that_the_release_has_no_model_for_is_named(tmp_path: Path) -> None:
+    alone = release(tmp_path / "store", {EMBEDDER_REPO: shared(int8_embedder)})
+    done = refused(alone, tmp_path, TASKS="rerank")
+    assert done.code == 3 and "no model that reranks" in sentence(done) and "TASKS" in sentence(done)
+
+
 def test_check_says_what_would_be_served_and_ends(good: Path, tmp_path: Path) -> None:
     done = refused(good, tmp_path, "--check", "--json")
     assert done.code == 0, done.err
@@ -340,7 +376,7 @@ def test_uvicorn_refuses_what_only_our_own_command_has(good: Path, tmp_path: Pat
         text=True,
         timeout=PATIENCE,
     )
-    assert done.returncode == 3 and "GRPC_PORT" in done.stderr, done.stderr
+    assert done.returncode == 2 and "GRPC_PORT" in done.stderr, done.stderr
 
 
 def test_a_model_that_nobody_asks_for_may_be_broken(tmp_path: Path) -> None:

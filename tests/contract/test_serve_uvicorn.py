@@ -24,7 +24,7 @@ from tests.support.served import PATIENCE_S, Served, at_work, await_event, int8_
 LONG = {"texts": ["word " * 250] * 1000}  # a quarter of a minute of both cores
 ENDED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # by the signal, or by what cuts the rest off
 AROUND = """
-import asyncio, os, signal, threading
+import asyncio, signal, sys
 from provisioner.serve.app import app
 
 async def main():
@@ -33,17 +33,19 @@ async def main():
     await asked.put({"type": "lifespan.startup"})
     assert (await said.get())["type"] == "lifespan.startup.complete"
     assert signal.getsignal(signal.SIGTERM) is not mine
-    while any(thread.name == "start" for thread in threading.enumerate()):  # it loads the models
-        await asyncio.sleep(0.05)
+    kept = signal.getsignal(signal.SIGTERM)
     await asked.put({"type": "lifespan.shutdown"})
     await living
+    assert signal.getsignal(signal.SIGTERM) is mine
+    kept(signal.SIGTERM, None)  # of one who calls what was there after a handler of their own
+    await asyncio.sleep(2)
 
 def mine(number, frame):
     print("mine", flush=True)
 
 signal.signal(signal.SIGTERM, mine)
 asyncio.run(main())
-os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(5)
 """
 
 
@@ -172,9 +174,39 @@ def test_whoever_is_around_has_its_handler_back(good: Path, tmp_path: Path) -> N
     done = subprocess.run(
         [sys.executable, "-c", AROUND],
         cwd=REPOSITORY,
-        env=environment(PROVISION_SERVE_AT=str(good), TMPDIR=str(tmp_path), DRAIN_DELAY="3000"),
+        env=environment(PROVISION_SERVE_AT=str(good), TMPDIR=str(tmp_path), DRAIN_DELAY="0", DRAIN_SECONDS="0"),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
     )
-    assert (done.returncode, done.stdout) == (0, "mine\n"), done.stderr
+    assert (done.returncode, done.stdout) == (5, "mine\n"), done.stderr
+
+
+def test_its_exit_codes_are_its_own(good: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "uvicorn", "provisioner.serve.app:app", "--port", port]
+        for variables, code, words in (
+            ({}, 3, "address already in use"),  # uvicorn's
+            ({"VERIFY": "bogus"}, 4, "VERIFY: 'bogus'"),
+            ({"PROVISION_SERVE_VERIFY": "bogus"}, 4, "VERIFY: 'bogus'"),
+            ({"PROVISION_SERVE_AT": str(tmp_path / "none")}, 7, "none"),
+        ):
+            done = subprocess.run(
+                command,
+                cwd=REPOSITORY,
+                env=environment(**({"PROVISION_SERVE_AT": str(good), "TMPDIR": str(tmp_path)} | variables)),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+            )
+            assert done.returncode == code and words in done.stderr, (variables, done.stderr)
+
+
+def test_options_of_the_command_are_read_from_their_variables_here_too(good: Path, tmp_path: Path) -> None:
+    more = {"PROVISION_SERVE_VERIFY": "full", "PROVISION_SERVE_INDEXING_ONLY": "1", "PROVISION_SERVE_PROT": "1"}
+    with uvicorn(good, tmp_path, **(more | {"INDEXING_ONLY": "False"})) as served:
+        status = served.ask("/status.json")[1]
+        assert (status["role"], status["release"]["evidence"]) == ("indexing", "rehashed")
+        strange = served.event("misspelt")
+        assert strange is not None and strange["variable"] == "PROVISION_SERVE_PROT"

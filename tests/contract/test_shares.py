@@ -18,7 +18,7 @@ import pytest
 from provisioner.errors import InvalidDocument, StoreError, StoreFull
 from provisioner.ports.store import Modes
 from tests.support.faults import FaultyHub
-from tests.support.faults_process import provision, start
+from tests.support.faults_process import provision, started
 from tests.support.filling import BIG, Filling, fill
 from tests.support.hub_fixture import make
 from tests.support.locks import MemorySource, document, small, snapshot, tree, write
@@ -60,8 +60,9 @@ def test_two_writers_at_once_both_end_well(backend: DirectoryBackend, tmp_path: 
     origin = DirectoryBackend(tmp_path / "origin")
     transfer(document(made), origin.open(), MemorySource(made))
     arguments = ("mirror", "--lock", write(tmp_path, made), "--to", backend.root, "--from", origin.root)
-    processes = [start(*arguments, cwd=tmp_path, stderr=tmp_path / f"err-{number}") for number in range(2)]
-    codes = [process.wait(SLOW) for process in processes]
+    each = [started(*arguments, cwd=tmp_path, stderr=tmp_path / f"err-{number}") for number in range(2)]
+    with each[0] as first, each[1] as second:
+        codes = [process.wait(SLOW) for process in (first, second)]
     assert codes == [0, 0], [path.read_text() for path in tmp_path.glob("err-*")]
     assert backend.open().releases() == (tree(made).release_id,)
     assert backend.open().active() == tree(made).release_id
@@ -75,11 +76,12 @@ def test_three_shards_fill_it_together_and_publish_once(backend: DirectoryBacken
     with FaultyHub(made, rate=1e6) as hub:
         source = ("--from", "hub", "--endpoint", hub.url)
         arguments = ("mirror", "--lock", write(tmp_path, made), "--to", backend.root, *source)
-        shards = [
-            start(*arguments, "--shard", f"{number}/3", cwd=tmp_path, stderr=tmp_path / f"err-{number}")
+        each = [
+            started(*arguments, "--shard", f"{number}/3", cwd=tmp_path, stderr=tmp_path / f"err-{number}")
             for number in range(3)
         ]
-        codes = [process.wait(SLOW) for process in shards]
+        with each[0] as first, each[1] as second, each[2] as third:
+            codes = [process.wait(SLOW) for process in (first, second, third)]
         assert codes == [0, 0, 0], [path.read_text() for path in tmp_path.glob("err-*")]
         assert sorted(request.path for request in hub.requests) == sorted(made.content)
     assert backend.open().active() == tree(made).release_id
@@ -92,11 +94,9 @@ def test_a_writer_killed_in_the_middle_is_continued(backend: DirectoryBackend, t
     with FaultyHub(made) as hub:
         go = hub.hold("model.safetensors", 6 * 2**20)
         arguments = ("mirror", "--lock", write(tmp_path, made), "--to", backend.root, "--from", "hub")
-        process = start(*arguments, "--endpoint", hub.url, cwd=tmp_path)
-        until(lambda: process.poll() is not None or written(backend) >= 6 * 2**20, SLOW)
-        assert process.poll() is None
-        process.kill()
-        process.wait()
+        with started(*arguments, "--endpoint", hub.url, cwd=tmp_path) as process:
+            until(lambda: process.poll() is not None or written(backend) >= 6 * 2**20, SLOW)
+            assert process.poll() is None
         assert backend.open().releases() == ()
         assert len(backend.unfinished()) == 1
         (before,) = (request.start for request in hub.asked("model.safetensors"))

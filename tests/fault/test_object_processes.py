@@ -12,7 +12,7 @@ import pytest
 from provisioner.stores import owner
 from tests.support import s3_fault_actions as act
 from tests.support.faults import FaultyHub
-from tests.support.faults_process import provision, start
+from tests.support.faults_process import provision, started
 from tests.support.faulty_store import WEIGHTS, Through, through
 from tests.support.hub_fixture import make
 from tests.support.locks import MemorySource, document, small, tree, write
@@ -55,11 +55,9 @@ def test_a_run_killed_in_the_middle_of_an_upload_is_continued(line: Through, tmp
     with FaultyHub(MADE) as hub:
         go = hub.hold(WEIGHTS, PART + PART // 2)  # the first of three parts can be sent
         arguments = ("mirror", "--lock", lock, "--to", line.direct.address, "--from", "hub", "--endpoint", hub.url)
-        process = start(*arguments, cwd=tmp_path, **keys(line))
-        until(lambda: line.parts(MADE) or process.poll() is not None)
-        assert process.poll() is None
-        process.kill()
-        process.wait()
+        with started(*arguments, cwd=tmp_path, **keys(line)) as process:
+            until(lambda: line.parts(MADE) or process.poll() is not None)
+            assert process.poll() is None
         until(line.proxy.is_idle)
         listed = provision("releases", "list", "--at", line.direct.address, "--json", cwd=tmp_path, **keys(line))
         assert (listed.code, listed.json) == (0, [])
@@ -85,11 +83,9 @@ def test_a_run_killed_at_any_moment_leaves_no_release_or_a_whole_one(
     for number in range(6):
         stop = act.Stop(carried_out=number % 2 == 0)
         line.fault(stop, nth=chance.randrange(1, 35))  # requests of a run
-        process = start(*arguments, cwd=tmp_path, **keys(line))
-        until(lambda: stop.reached.is_set() or process.poll() is not None)  # noqa: B023  # used at once
-        kills += stop.reached.is_set()
-        process.kill()
-        process.wait()
+        with started(*arguments, cwd=tmp_path, **keys(line)) as process:
+            until(lambda: stop.reached.is_set() or process.poll() is not None)  # noqa: B023  # used at once
+            kills += stop.reached.is_set()
         stop.go.set()
         until(line.proxy.is_idle)
         line.proxy.faults.clear()
@@ -110,8 +106,9 @@ def test_two_mirrors_at_once_both_end_well(line: Through, tmp_path: Path) -> Non
     lock, origin = write(tmp_path, MADE), DirectoryBackend(tmp_path / "origin")
     transfer(document(MADE), origin.open(), MemorySource(MADE))
     arguments = ("mirror", "--lock", lock, "--to", line.direct.address, "--from", origin.root)
-    runs = [start(*arguments, cwd=tmp_path, stderr=tmp_path / f"err-{n}", **keys(line)) for n in range(2)]
-    codes = [run.wait(PATIENCE) for run in runs]
+    each = [started(*arguments, cwd=tmp_path, stderr=tmp_path / f"err-{n}", **keys(line)) for n in range(2)]
+    with each[0] as first, each[1] as second:
+        codes = [run.wait(PATIENCE) for run in (first, second)]
     assert codes == [0, 0], [path.read_text() for path in tmp_path.glob("err-*")]
     assert [one.status for one in line.proxy.requests("PUT", "release.json")].count(200) == 1
     line.assert_whole(MADE)
@@ -123,12 +120,10 @@ def test_a_prune_beside_a_mirror_and_after_a_dead_one(line: Through, tmp_path: P
     with FaultyHub(MADE) as hub:
         hub.hold(WEIGHTS, PART // 2)
         arguments = ("mirror", "--lock", lock, "--to", line.direct.address, "--from", "hub", "--endpoint", hub.url)
-        process = start(*arguments, cwd=tmp_path, **keys(line))
-        until(lambda: process.poll() is not None or (line.direct.uploads() and len(line.direct.keys()) > 2))
-        beside = provision(*prune, cwd=tmp_path, **keys(line))
-        assert process.poll() is None
-        process.kill()
-        process.wait()
+        with started(*arguments, cwd=tmp_path, **keys(line)) as process:
+            until(lambda: process.poll() is not None or (line.direct.uploads() and len(line.direct.keys()) > 2))
+            beside = provision(*prune, cwd=tmp_path, **keys(line))
+            assert process.poll() is None
     until(line.proxy.is_idle)
     assert (beside.code, beside.json["swept"]) == (0, [])
     after = provision(*prune, cwd=tmp_path, **keys(line))

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from provisioner.model import TreeEntry
 from provisioner.stores.directory.partial import RANGES, SEGMENT
 from tests.support.faults import FaultyHub, Request
-from tests.support.faults_process import provision, start
+from tests.support.faults_process import provision, started
 from tests.support.hub_fixture import Made, make
 from tests.support.locks import MemorySource, document, snapshot, tree, write
 from tests.support.patience import PATIENCE, until
@@ -97,12 +97,12 @@ def test_a_run_killed_at_any_moment_leaves_no_release_or_a_whole_one(tmp_path: P
             done = False
             while not done and kills < 12:
                 staged, since = Staged(backend), len(hub.requests)
-                process = start(*arguments, cwd=tmp_path)
-                if kept:
-                    kills += _kill_somewhere(process, hub, chance)
-                else:
-                    kills += _kill_between_segments(process, backend)
-                process.wait()
+                with started(*arguments, cwd=tmp_path) as process:
+                    if kept:
+                        kills += _kill_somewhere(process, hub, chance)
+                    else:
+                        kills += _kill_between_segments(process, backend)
+                    process.wait()
                 staged.assert_not_moved_again(hub, since)
                 done = assert_nothing_or_all(backend, mixed())
                 kept += bool(Staged(backend).segments)
@@ -122,8 +122,7 @@ def _kill_somewhere(process: subprocess.Popen[bytes], hub: FaultyHub, chance: ra
     """Between the first byte and the rename, wherever the bytes still to come put it; whether it still ran."""
     before, total = hub.sent(), sum(map(len, mixed().content.values()))
     threshold = min(chance.uniform(-0.05, 1.1), 1.0) * (total - before)
-    while process.poll() is None and hub.sent() - before < threshold:
-        time.sleep(0.005)
+    until(lambda: process.poll() is not None or hub.sent() - before >= threshold)
     time.sleep(chance.uniform(0.0, 0.2))
     runs = process.poll() is None
     process.kill()
@@ -132,8 +131,7 @@ def _kill_somewhere(process: subprocess.Popen[bytes], hub: FaultyHub, chance: ra
 
 def _kill_between_segments(process: subprocess.Popen[bytes], backend: DirectoryBackend) -> bool:
     """When some ranges of the large file are there and others are not."""
-    while process.poll() is None and not Staged(backend).segments:
-        time.sleep(0.005)
+    until(lambda: process.poll() is not None or Staged(backend).segments)
     runs = process.poll() is None
     process.kill()
     return runs
@@ -156,10 +154,10 @@ def test_a_signal_ends_it_with_130_and_the_next_run_continues(tmp_path: Path, nu
     with FaultyHub(made) as hub:
         go = hub.hold("model.safetensors", 2**20)  # the rest would take days
         arguments = ("fetch", "--lock", str(lock), "--store", str(backend.root), "--endpoint", hub.url)
-        process = start(*arguments, cwd=tmp_path, stderr=tmp_path / "err")
-        until(lambda: written(backend, process) >= 2**20)
-        process.send_signal(number)
-        assert process.wait(PATIENCE) == 130
+        with started(*arguments, cwd=tmp_path, stderr=tmp_path / "err") as process:
+            until(lambda: written(backend, process) >= 2**20)
+            process.send_signal(number)
+            assert process.wait(PATIENCE) == 130
         text = (tmp_path / "err").read_text()
         assert "provision: Interrupted.\n  Run the same command again to continue." in text
         assert "Traceback" not in text
@@ -193,12 +191,14 @@ def test_two_mirrors_at_once_both_end_well(tmp_path: Path, attempt: int) -> None
     made, origin = shared_origin(tmp_path)
     lock, backend = write(tmp_path, made), DirectoryBackend(tmp_path / "store")
     arguments = ("mirror", "--lock", lock, "--to", backend.root, "--from", origin.root)
-    processes = []
-    for number in range(3 if attempt % 2 else 2):
-        processes.append(start(*arguments, cwd=tmp_path, stderr=tmp_path / f"err-{number}"))
-        time.sleep(0.05 * attempt * number)
-    codes = [process.wait(PATIENCE) for process in processes]
-    assert codes == [0] * len(processes), [path.read_text() for path in tmp_path.glob("err-*")]
+    with ExitStack() as processes:
+        running = []
+        for number in range(3 if attempt % 2 else 2):
+            one = started(*arguments, cwd=tmp_path, stderr=tmp_path / f"err-{number}")
+            running.append(processes.enter_context(one))
+            time.sleep(0.05 * attempt * number)
+        codes = [process.wait(PATIENCE) for process in running]
+    assert codes == [0] * len(codes), [path.read_text() for path in tmp_path.glob("err-*")]
     assert assert_nothing_or_all(backend, made)
     assert backend.unfinished() == []
     assert backend.open().active() == tree(made).release_id
@@ -210,15 +210,11 @@ def test_a_mirror_beside_one_that_is_killed_ends_well(tmp_path: Path) -> None:
     lock, backend = write(tmp_path, made), DirectoryBackend(tmp_path / "store")
     with FaultyHub(made) as hub:
         hub.hold("model.safetensors", 2**19)
-        slow = start(
-            "mirror", "--lock", lock, "--to", backend.root, "--from", "hub", "--endpoint", hub.url, cwd=tmp_path
-        )
-        until(lambda: written(backend, slow) >= 2**19)
-        quick = start("mirror", "--lock", lock, "--to", backend.root, "--from", origin.root, cwd=tmp_path)
-        assert quick.wait(PATIENCE) == 0
-        assert assert_nothing_or_all(backend, made)  # while the slow one still works
-        slow.kill()
-        slow.wait()
+        arguments = ("mirror", "--lock", lock, "--to", backend.root, "--from")
+        with started(*arguments, "hub", "--endpoint", hub.url, cwd=tmp_path) as slow:
+            until(lambda: written(backend, slow) >= 2**19)
+            assert provision(*arguments, origin.root, cwd=tmp_path).code == 0
+            assert assert_nothing_or_all(backend, made)  # while the slow one still works
     assert assert_nothing_or_all(backend, made)
     assert len(backend.unfinished()) == 1
     done = provision("releases", "prune", "--keep", 1, "--at", backend.root, "--json", cwd=tmp_path)
@@ -232,12 +228,12 @@ def test_the_slower_of_two_ends_well_too(tmp_path: Path) -> None:
     with FaultyHub(made) as hub:
         go = hub.hold("model.safetensors", 2**19)
         arguments = ("mirror", "--lock", lock, "--to", backend.root, "--from")
-        slow = start(*arguments, "hub", "--endpoint", hub.url, cwd=tmp_path, stderr=tmp_path / "slow")
-        until(lambda: written(backend, slow) >= 2**19)
-        assert provision(*arguments, origin.root, cwd=tmp_path).code == 0
-        assert slow.poll() is None
-        go.set()
-        assert slow.wait(PATIENCE) == 0, (tmp_path / "slow").read_text()
+        with started(*arguments, "hub", "--endpoint", hub.url, cwd=tmp_path, stderr=tmp_path / "slow") as slow:
+            until(lambda: written(backend, slow) >= 2**19)
+            assert provision(*arguments, origin.root, cwd=tmp_path).code == 0
+            assert slow.poll() is None
+            go.set()
+            assert slow.wait(PATIENCE) == 0, (tmp_path / "slow").read_text()
     assert "published this release first" in (tmp_path / "slow").read_text()
     assert assert_nothing_or_all(backend, made)
     assert backend.unfinished() == []

@@ -339,17 +339,29 @@ class _Pieces:
 
 @dataclass
 class Clock:
-    """Stands in for `time`; something happens whenever somebody sleeps."""
+    """Stands in for `time`; something happens whenever somebody sleeps.
 
-    meanwhile: Callable[[], None]
+    Attributes:
+        meanwhile: what happens; whether that was anything.
+        patience: seconds of sleep in which nothing happens, of which there may not be more.
+    """
+
+    meanwhile: Callable[[], bool]
     now: float
+    patience: float
+    last: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = self.now
 
     def monotonic(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
-        self.meanwhile()
+        if self.meanwhile():
+            self.last = self.now
+        assert self.now - self.last <= self.patience, "nothing comes, and it still waits"
 
 
 def test_the_others_are_waited_for_as_long_as_bytes_come_and_then_for_the_patience(
@@ -361,20 +373,20 @@ def test_the_others_are_waited_for_as_long_as_bytes_come_and_then_for_the_patien
     other = threading.Thread(target=transfer_together, args=(document(made()), backend.open(), how), daemon=True)
     other.start()
     until(lambda: source.wanted)
-    begin = ended = 1000.0
+    begin = 1000.0
 
-    def meanwhile() -> None:
-        nonlocal ended
-        if other.is_alive():
-            source.let(other)
-            ended = clock.now
+    def meanwhile() -> bool:
+        if not other.is_alive():
+            return False
+        source.let(other)
+        return True
 
-    clock = Clock(meanwhile, begin)
+    clock = Clock(meanwhile, begin, 3.0 + 2 * waiting.LOOK_SECONDS)
     monkeypatch.setattr(waiting, "time", clock)
     await_others(backend.open(), tree(made()), 3.0, events.append)
     other.join(PATIENCE)
-    assert ended - begin > 10, "longer than the patience"
-    assert 3.0 <= clock.now - ended <= 3.0 + waiting.LOOK_SECONDS
+    assert clock.last - begin > 10, "longer than the patience"
+    assert 3.0 <= clock.now - clock.last <= 3.0 + waiting.LOOK_SECONDS
     assert "Nothing has come for 3 s" in str(events[-1])
 
 

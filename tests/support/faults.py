@@ -16,6 +16,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from tests.support.hub_fixture import Made
+from tests.support.patience import PATIENCE
 
 _FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<commit>[^/]+)/(?P<path>.+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
@@ -106,12 +107,13 @@ class Request:
         connection.close()
 
     def trickle(self, pause: float = 0.05) -> None:
-        """One byte after the other, for hours."""
+        """One byte after the other; who has not noticed it after so long never will, and the connection ends."""
         assert self.data is not None
         self.handler.send_response(200)
         self.handler.send_header("Content-Length", str(len(self.data)))
         self.handler.end_headers()
-        while self.sent < len(self.data):
+        end = time.monotonic() + PATIENCE
+        while self.sent < len(self.data) and time.monotonic() < end:
             self.handler.wfile.write(self.data[self.sent : self.sent + 1])
             self.sent += 1
             time.sleep(pause)

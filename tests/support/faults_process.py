@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,6 +75,19 @@ def start(*arguments: object, cwd: Path, stderr: Path = Path(os.devnull), **vari
             stdout=subprocess.DEVNULL,
             stderr=file,
         )
+
+
+@contextmanager
+def started(
+    *arguments: object, cwd: Path, stderr: Path = Path(os.devnull), **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The same; what still runs at the end of the block is killed, however the block ends."""
+    process = start(*arguments, cwd=cwd, stderr=stderr, **variables)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @dataclass(frozen=True)

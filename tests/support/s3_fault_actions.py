@@ -186,13 +186,13 @@ class Stall(Action):
 
 @dataclass(frozen=True, slots=True)
 class HoldUntil(Action):
-    """The answer is kept back until something is so, or never will be."""
+    """Answers are kept back until something is so, or never will be: all of them together no longer than one."""
 
     so: Callable[[], object]
+    end: float = field(default_factory=lambda: time.monotonic() + PATIENCE, init=False, compare=False)
 
     def before_response(self, exchange: Exchange) -> None:
-        end = time.monotonic() + PATIENCE
-        while not self.so() and time.monotonic() < end and not exchange.stopped.wait(0.01):
+        while not self.so() and time.monotonic() < self.end and not exchange.stopped.wait(0.01):
             pass
 
 

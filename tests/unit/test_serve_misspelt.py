@@ -40,7 +40,9 @@ def test_what_was_meant_is_said(name: str, meant: str) -> None:
         *sorted(one.removeprefix("PROVISION_SERVE_") for one in OPTIONS),  # shells and platforms set HOST and PORT
         "CHECKS",
         "PROVISION_SERVE_PORT_9000_TCP_ADDR",
-        "PROVISION_SERVE_SERVICE_PORT",  # of a Service that is called so
+        "MODEL_EMBEDDER_URL",
+        "MODEL_EMBEDDER_API_KEYS",
+        "MODEL_RERANKER_NUM_GPUS",
         "PROVISION_SERVE_NOTES",
         "MODEL_SERVER_HOST",  # an Onyx API server's
         "INDEXING_MODEL_SERVER_PORT",
@@ -66,10 +68,29 @@ def test_variables_of_others_are_passed_over(name: str) -> None:
         ("PROVISION_SERVE_VERIFYY", "PROVISION_SERVE_VERIFY"),
         ("PROVISION_SERVE_DRAIN_DELAY", "DRAIN_DELAY"),  # a setting, and no option
         ("VERIFYY", "VERIFY"),
+        ("EMBEDDER_MAX_TEXTS", "MAX_TEXTS"),
+        ("EMBEDDER_BATCH_WAIT_MS", "BATCH_WAIT_MS"),
+        ("MODEL_RERANKER_ENGINE", "ENGINE"),
     ],
 )
 def test_options_of_the_command_are_told_apart_by_what_follows_their_prefix(name: str, meant: str) -> None:
     assert misspelt({name, "PROVISION_SERVE_NOTES"}, known() | OPTIONS) == {name: meant}
+
+
+def test_what_kubernetes_tells_of_services_is_passed_over() -> None:
+    names = {
+        "PROVISION_SERVER_PORT",
+        "PROVISION_SERVE_SERVICE_PORT",
+        "PROVISION_SERVE_EMBEDDER_PORT",
+        "EMBEDDER_BATCH_SIZE_SERVICE_PORT",
+    }
+    services = {
+        "PROVISION_SERVER_SERVICE_HOST",
+        "PROVISION_SERVE_SERVICE_HOST",
+        "PROVISION_SERVE_EMBEDDER_SERVICE_HOST",
+    }
+    assert misspelt(names | services, known() | OPTIONS) == {}
+    assert misspelt(names, known() | OPTIONS).keys() >= {"PROVISION_SERVER_PORT", "PROVISION_SERVE_EMBEDDER_PORT"}
 
 
 def test_what_is_emitted_for_ray_are_settings_there() -> None:

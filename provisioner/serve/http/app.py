@@ -78,7 +78,7 @@ def _empty() -> Application:
     return Application(
         title="Model server",
         version=__version__,
-        description="Embeds and reranks with models whose every byte matched their lock.",
+        description="Embeds and reranks with the models of one release, which was held against its lock at the start.",
         openapi_url=None,  # `docs` gives it, and makes its text once
         docs_url=None,  # FastAPI's page loads its script from a CDN
         redoc_url=None,

@@ -23,8 +23,9 @@ from provisioner.serve.http.ids import Asked
 from provisioner.serve.http.routes import OTHER
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.trace import Span
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,10 @@ def configured(variables: Mapping[str, str]) -> Tracing | None:
     variables describe; None where there is neither."""
     if variables.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
-    provider = _set_already() or _of_environment(variables)
-    return Tracing(provider) if provider else None
+    if set_already := _set_already():
+        return Tracing(set_already, own=False)
+    provider = _of_environment(variables)
+    return Tracing(provider, own=True) if provider else None
 
 
 def _set_already() -> TracerProvider | None:
@@ -117,19 +120,21 @@ def _calm_down() -> None:
 
 
 class Tracing:
-    """Makes spans."""
+    """Makes spans. A provider that is not our `own` goes on after us."""
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, *, own: bool) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._provider = provider
+        self._provider, self._own = provider, own
         self._tracer = provider.get_tracer("provisioner.serve", __version__)
         self._parents = TraceContextTextMapPropagator()
 
     def close(self) -> None:
         """Exports what is left. Blocks for some seconds at most."""
-        if shutdown := getattr(self._provider, "shutdown", None):
-            shutdown()
+        if self._own:
+            self._provider.shutdown()
+        else:
+            self._provider.force_flush(int(_TIMEOUT * 1000))
 
     @contextmanager
     def request(self, asked: Asked, scope: Scope) -> Iterator[None]:
