@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from provisioner.render.output import Output
     from provisioner.serve.settings import Settings
 
-_EXTRA = ("fastapi", "httptools", "numpy", "prometheus_client", "pydantic", "starlette", "uvicorn", "uvloop")
-
 
 @click.command("serve", short_help="Serve a release: embed and rerank over HTTP.")
 @click.option("--at", metavar="DIR", help="The mounted release, or a mounted store.  [default: /models]")
@@ -72,8 +70,7 @@ def _leave(_signal: int, _frame: Any) -> NoReturn:
 
 
 def _run(chosen: dict[str, str], check: bool, output: Output) -> None:
-    from provisioner.errors import MissingExtra
-    from provisioner.serve import offline
+    from provisioner.serve import extra, offline
     from provisioner.serve.settings import parse
 
     settings = parse(dict(os.environ) | chosen)
@@ -81,9 +78,7 @@ def _run(chosen: dict[str, str], check: bool, output: Output) -> None:
     try:
         from provisioner.serve import server
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in _EXTRA:
-            raise MissingExtra("The model server", "serve") from None
-        raise
+        raise (extra.missing(error) or error) from None
     if check:
         _check(settings, output)
     else:

@@ -6,12 +6,14 @@ uvicorn then listens where it is told to, and ends by the signal. Only `provisio
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
 from provisioner.errors import ProvisionError, UsageError
+from provisioner.serve import extra, logs
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from provisioner.serve.http import app as http
     from provisioner.serve.local import LocalBackend
     from provisioner.serve.settings import Settings
+
+_WORKER_FAILED = 3  # of `uvicorn --workers`: it starts one that ends with another code again, without end
 
 
 class Application:
@@ -43,8 +47,8 @@ class Application:
         await receive()
         try:
             self._start()
-        except ProvisionError as error:  # reported to uvicorn it would be exit code 3, whatever it is
-            _end(_sentence(error), error.exit_code)
+        except Exception as error:  # uvicorn would go on without the application, or make its own 3 of every code
+            _fail(error)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stop()
@@ -61,7 +65,7 @@ class Application:
         self._build(settings)
 
     def _build(self, settings: Settings) -> None:
-        from provisioner.serve import logs, start
+        from provisioner.serve import start
         from provisioner.serve.ending import LOADING, Ending, at_exit, await_computing
         from provisioner.serve.http.app import create_app
         from provisioner.serve.instruments import Instruments
@@ -75,7 +79,7 @@ class Application:
         self._app = app = create_app(backend, settings, instruments)
         self._ending = ending = Ending(app.gate, backend, app.tracing, settings)
         ending.watch()
-        at_exit(await_computing)
+        at_exit(await_computing, backend)
         threading.Thread(target=_load, args=(settings, ending, backend), name=LOADING, daemon=True).start()
 
     async def _stop(self) -> None:
@@ -88,24 +92,28 @@ class Application:
 
 
 def _load(settings: Settings, ending: Ending, backend: LocalBackend) -> None:
-    from provisioner.serve import logs, start
+    from provisioner.serve import start
 
     try:
         start.load(settings, backend)
     except BaseException as error:  # whatever it is: a server that never gets ready helps nobody
         if ending.done:
             return
-        if isinstance(error, ProvisionError):
-            _end(_sentence(error), error.exit_code)
-        _end("\n".join(logs.trace(error)), 1)
+        _fail(error)
     if not (ending.begun or ending.done):
         start.say_ready(settings)
 
 
-def _end(text: str, code: int) -> NoReturn:
+def _fail(error: BaseException) -> NoReturn:
     """Nothing was answered yet, and the server around knows no other way to end with an exit code of ours."""
+    if isinstance(error, ImportError):
+        error = extra.missing(error) or error
+    if isinstance(error, ProvisionError):
+        text, code = _sentence(error), error.exit_code
+    else:
+        text, code = "\n".join(logs.trace(error)), 1
     print(text, file=sys.stderr, flush=True)
-    os._exit(code)
+    os._exit(_WORKER_FAILED if multiprocessing.parent_process() else code)
 
 
 def _sentence(error: ProvisionError) -> str:

@@ -48,8 +48,9 @@ def at_exit(step: Callable[..., None], *given: object) -> None:
     atexit.register(step, *given)
 
 
-def await_computing() -> None:
+def await_computing(backend: LocalBackend) -> None:
     """For an end that is not ours, whose exit code stays: the threads have some seconds to come back."""
+    backend.abandon()
     end = time.monotonic() + _PATIENCE_S
     for thread in _computing():
         thread.join(max(end - time.monotonic(), 0))
@@ -104,7 +105,7 @@ class Ending:
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         """Between any two lines of the program, so that the loop has to do the rest."""
-        if self.done:  # somebody kept this handler to call it after their own
+        if self.done or self._loop.is_closed():  # somebody kept this handler to call it after their own
             self._before(number, frame)
         else:
             self._loop.call_soon_threadsafe(self._next, number)

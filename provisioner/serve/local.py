@@ -66,6 +66,8 @@ class LocalBackend:
             served.task, engine, self._role, bounds, wait=self._wait, limit=self._limits.queue, watch=self._watch
         )
         self._entries[served.task] = _Entry(served, lanes, activation)
+        if self._closed:  # while it was loaded
+            lanes.abandon()
 
     def ready(self, start_seconds: float) -> None:
         """Everything is loaded: requests are answered from now on."""
@@ -76,6 +78,13 @@ class LocalBackend:
     def failed(self, detail: str) -> None:
         """Requests are not answered, or no longer, for a reason in one sentence."""
         self._ready, self._detail = False, detail
+
+    def abandon(self) -> None:
+        """As `close` without any seconds, where no event loop runs any more; its threads may still be at work."""
+        self._closed = True
+        self.failed("The server is ending.")
+        for entry in list(self._entries.values()):
+            entry.lanes.abandon()
 
     async def close(self, seconds: float = 0.0) -> None:
         """Refuses new requests, and after so many seconds those that still wait; ends the threads."""

@@ -184,9 +184,9 @@ class Reader:
     def yes(self, name: str, default: bool = False) -> bool:
         """True or False, as people write them."""
         text = (self.text(name) or str(default)).lower()
-        if text in ("true", "1", "yes", "on"):
+        if text in ("true", "t", "1", "yes", "y", "on"):
             return True
-        if text not in ("false", "0", "no", "off"):
+        if text not in ("false", "f", "0", "no", "n", "off"):
             self.problems.append(Problem(name, f"{text!r} is neither True nor False"))
         return False
 
@@ -214,9 +214,11 @@ def parse(variables: Mapping[str, str]) -> Settings:
 def with_options(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables, and what options of the command say in variables of their own; these win, as options do.
 
-    click reads those for the command; another server around the application reads nothing.
+    click reads those for the command; another server around the application reads nothing. Where that listens is its
+    own affair. An empty value is none.
     """
-    given = {OPTIONS[name]: variables.get(_option(name), "").strip() for name in OPTIONS}
+    names = OPTIONS.keys() - {"host", "port"}
+    given = {OPTIONS[name]: variables.get(_option(name), "").strip() for name in names}
     return dict(variables) | {name: value for name, value in given.items() if value}
 
 

@@ -67,9 +67,10 @@ def plan(settings: Settings, tasks: tuple[str, ...] | None = None) -> Plan:
     chosen = tuple(_chosen(mounted, settings, tasks or settings.tasks))
     if not chosen:
         verbs = " or ".join(f"{task}s" for task in tasks or settings.tasks)
+        other = "" if settings.role is Role.INDEXING or tasks else ", or set other TASKS"
         raise VerificationFailed(
             f"Release {mounted.checked.release} has no model that {verbs}.",
-            hint="Lock one with its ONNX file and tokenizer.json (an embedder: modules.json too), or set other TASKS.",
+            hint=f"Lock one with its ONNX file and tokenizer.json (an embedder: modules.json too){other}.",
         )
     return Plan(mounted, chosen)
 

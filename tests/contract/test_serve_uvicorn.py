@@ -48,6 +48,27 @@ asyncio.run(main())
 sys.exit(5)
 """
 
+LATE = """
+import asyncio, sys, threading
+from provisioner.serve.app import app
+
+def computing():
+    return [one.name for one in threading.enumerate() if one.name.startswith(("provision-load", "embed", "rerank"))]
+
+async def main():
+    asked, said = asyncio.Queue(), asyncio.Queue()
+    living = asyncio.create_task(app({"type": "lifespan"}, asked.get, said.put))
+    for word in ("startup", "shutdown"):
+        await asked.put({"type": "lifespan." + word})
+    await living
+    while computing():
+        await asyncio.sleep(0.05)
+    print(computing(), flush=True)
+
+asyncio.run(main())
+sys.exit(5)
+"""
+
 
 def cannot_be_first() -> str:
     """Why no process can be made the first of a namespace here, or ""."""
@@ -201,6 +222,47 @@ def test_its_exit_codes_are_its_own(good: Path, tmp_path: Path) -> None:
                 timeout=PATIENCE_S,
             )
             assert done.returncode == code and words in done.stderr, (variables, done.stderr)
+
+
+def test_a_bad_setting_ends_the_workers_and_their_parent(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "provisioner.serve.app:app", "--port", "0", "--workers", "2"],
+        cwd=REPOSITORY,
+        env=environment(TMPDIR=str(tmp_path), VERIFY="bogus"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stderr  # uvicorn's word for it
+    assert 1 <= done.stderr.count("VERIFY: 'bogus'") <= 4
+
+
+def test_a_load_that_comes_too_late_leaves_no_threads(good: Path, tmp_path: Path) -> None:
+    """The application ends while it loads, and what is around it goes on."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATE],
+        cwd=REPOSITORY,
+        env=environment(PROVISION_SERVE_AT=str(good), TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert (done.returncode, done.stdout) == (5, "[]\n"), done.stderr
+
+
+def test_without_the_extra_it_ends_with_the_sentence(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['prometheus_client'] = None; import uvicorn; uvicorn.run('provisioner.serve.app:app')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=environment(TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 2 and "serve" in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
 def test_options_of_the_command_are_read_from_their_variables_here_too(good: Path, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def test_what_was_meant_is_said(name: str, meant: str) -> None:
         "CHECKS",
         "PROVISION_SERVE_PORT_9000_TCP_ADDR",
         "MODEL_EMBEDDER_URL",
+        "RERANKER_API_KEY",
+        "MODEL_RERANKER_API_KEY",
         "MODEL_EMBEDDER_API_KEYS",
         "MODEL_RERANKER_NUM_GPUS",
         "PROVISION_SERVE_NOTES",
@@ -71,6 +73,11 @@ def test_variables_of_others_are_passed_over(name: str) -> None:
         ("EMBEDDER_MAX_TEXTS", "MAX_TEXTS"),
         ("EMBEDDER_BATCH_WAIT_MS", "BATCH_WAIT_MS"),
         ("MODEL_RERANKER_ENGINE", "ENGINE"),
+        ("EMBEDDER_NAME", "MODEL_EMBEDDER_NAME"),
+        ("MODEL_EMBEDDER_BATCH_SIZE", "EMBEDDER_BATCH_MAX_SIZE"),
+        ("MODEL_RERANKER_MAX_LENGTH", "RERANKER_MAX_LENGTH"),
+        ("EMBEDDER_BATCH", "EMBEDDER_BATCH_MAX_SIZE"),
+        ("EMBEDDER_ONNX_FILE", "EMBEDDER_ONNX_PATH"),
     ],
 )
 def test_options_of_the_command_are_told_apart_by_what_follows_their_prefix(name: str, meant: str) -> None:
@@ -82,12 +89,13 @@ def test_what_kubernetes_tells_of_services_is_passed_over() -> None:
         "PROVISION_SERVER_PORT",
         "PROVISION_SERVE_SERVICE_PORT",
         "PROVISION_SERVE_EMBEDDER_PORT",
-        "EMBEDDER_BATCH_SIZE_SERVICE_PORT",
+        "EMBEDDER_SERVICE_PORT",
     }
     services = {
         "PROVISION_SERVER_SERVICE_HOST",
         "PROVISION_SERVE_SERVICE_HOST",
         "PROVISION_SERVE_EMBEDDER_SERVICE_HOST",
+        "EMBEDDER_SERVICE_HOST",
     }
     assert misspelt(names | services, known() | OPTIONS) == {}
     assert misspelt(names, known() | OPTIONS).keys() >= {"PROVISION_SERVER_PORT", "PROVISION_SERVE_EMBEDDER_PORT"}

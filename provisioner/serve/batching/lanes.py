@@ -79,6 +79,13 @@ class Lanes:
         done = await lane.run(items)
         return Computed(done.rows, sum(item.length for item in items), done.spent)
 
+    def abandon(self) -> None:
+        """Refuses what waits, and ends the threads when what they do now is done."""
+        for lane in (self._bulk, self._query):
+            lane.close()
+            lane.abandon()
+        self._tokeniser.close()
+
     async def close(self, seconds: float) -> None:
         """Computes what waits, for so many seconds, refuses the rest with NotReady, and ends the threads."""
         lanes = {self._bulk, self._query}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -133,8 +134,10 @@ class Tracing:
         """Exports what is left. Blocks for some seconds at most."""
         if self._own:
             self._provider.shutdown()
-        else:
-            self._provider.force_flush(int(_TIMEOUT * 1000))
+        else:  # whose time-outs are its owner's, and which goes by no other
+            flushing = threading.Thread(target=self._provider.force_flush, daemon=True)
+            flushing.start()
+            flushing.join(_TIMEOUT)
 
     @contextmanager
     def request(self, asked: Asked, scope: Scope) -> Iterator[None]:
