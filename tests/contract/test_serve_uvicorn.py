@@ -121,6 +121,18 @@ def post(served: Served, body: object) -> socket.socket:
     return connection
 
 
+def ended(port: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """How uvicorn ends that should not start."""
+    return subprocess.run(
+        [sys.executable, "-m", "uvicorn", "provisioner.serve.app:app", "--port", port, *options],
+        cwd=REPOSITORY,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
 def computing(metrics: str) -> bool:
     """Whether some texts of LONG wait and others do not any more: a batch of them is at work."""
     depth = re.search(r'^provision_serve_queue_depth_texts\{task="embed"\} (\S+)$', metrics, re.M)
@@ -203,36 +215,29 @@ def test_whoever_is_around_has_its_handler_back(good: Path, tmp_path: Path) -> N
     assert (done.returncode, done.stdout) == (5, "mine\n"), done.stderr
 
 
-def test_its_exit_codes_are_its_own(good: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variables", "code", "words"),
+    [
+        ({"VERIFY": "bogus"}, 4, "VERIFY: 'bogus'"),
+        ({"PROVISION_SERVE_VERIFY": "bogus"}, 4, "VERIFY: 'bogus'"),
+        ({"PROVISION_SERVE_AT": "/nonexistent"}, 7, "/nonexistent"),
+    ],
+)
+def test_its_exit_codes_are_its_own(
+    good: Path, tmp_path: Path, variables: dict[str, str], code: int, words: str
+) -> None:
+    done = ended("0", **({"PROVISION_SERVE_AT": str(good), "TMPDIR": str(tmp_path)} | variables))
+    assert done.returncode == code and words in done.stderr, done.stderr
+
+
+def test_uvicorns_own_exit_code_stays(good: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "uvicorn", "provisioner.serve.app:app", "--port", port]
-        for variables, code, words in (
-            ({}, 3, "address already in use"),  # uvicorn's
-            ({"VERIFY": "bogus"}, 4, "VERIFY: 'bogus'"),
-            ({"PROVISION_SERVE_VERIFY": "bogus"}, 4, "VERIFY: 'bogus'"),
-            ({"PROVISION_SERVE_AT": str(tmp_path / "none")}, 7, "none"),
-        ):
-            done = subprocess.run(
-                command,
-                cwd=REPOSITORY,
-                env=environment(**({"PROVISION_SERVE_AT": str(good), "TMPDIR": str(tmp_path)} | variables)),
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE_S,
-            )
-            assert done.returncode == code and words in done.stderr, (variables, done.stderr)
+        done = ended(str(taken.getsockname()[1]), PROVISION_SERVE_AT=str(good), TMPDIR=str(tmp_path))
+    assert done.returncode == 3 and "address already in use" in done.stderr, done.stderr
 
 
 def test_a_bad_setting_ends_the_workers_and_their_parent(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "provisioner.serve.app:app", "--port", "0", "--workers", "2"],
-        cwd=REPOSITORY,
-        env=environment(TMPDIR=str(tmp_path), VERIFY="bogus"),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+    done = ended("0", "--workers", "2", TMPDIR=str(tmp_path), VERIFY="bogus")
     assert done.returncode == 0, done.stderr  # uvicorn's word for it
     assert 1 <= done.stderr.count("VERIFY: 'bogus'") <= 4
 
