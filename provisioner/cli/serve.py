@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from provisioner.cli.lazy import flag_of
 from provisioner.cli.options import output_options
 
 if TYPE_CHECKING:
@@ -82,14 +81,7 @@ def _run(chosen: dict[str, str], check: bool, output: Output) -> None:
     if check:
         _check(settings, output)
     else:
-        server.serve(settings, _option_names())
-
-
-def _option_names() -> frozenset[str]:
-    """Variables that click reads for the options of this command."""
-    return frozenset(
-        f"PROVISION_SERVE_{flag_of(one).upper()}" for one in command.params if isinstance(one, click.Option)
-    )
+        server.serve(settings)
 
 
 def _check(settings: Settings, output: Output) -> None:
@@ -98,5 +90,5 @@ def _check(settings: Settings, output: Output) -> None:
     from provisioner.render.served import served_table
     from provisioner.serve.start import checked
 
-    status = checked(settings, _option_names())
+    status = checked(settings)
     output.result(asdict(status), lambda: served_table(status))

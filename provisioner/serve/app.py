@@ -70,10 +70,9 @@ class Application:
         from provisioner.serve.http.app import create_app
         from provisioner.serve.instruments import Instruments
         from provisioner.serve.local import LocalBackend
-        from provisioner.serve.settings import option_names
 
         logs.configure(json=settings.json_log)
-        start.name_misspelt(os.environ, option_names())
+        start.name_misspelt(os.environ)
         instruments = Instruments()
         self._backend = backend = LocalBackend(settings.role, settings.limits, settings.wait, instruments)
         self._app = app = create_app(backend, settings, instruments)

@@ -7,11 +7,11 @@ from difflib import get_close_matches
 
 # Variables that begin so are rarely another program's. The last are options of the command, which click reads.
 _PREFIXES = ("EMBEDDER_", "RERANKER_", "MODEL_EMBEDDER_", "MODEL_RERANKER_", "PROVISION_SERVE_")
+_OPTIONS = _PREFIXES[-1]
+_MODELS = ("MODEL_EMBEDDER_", "MODEL_RERANKER_")
 # How like a setting a name must be. With one of the prefixes what follows it; else all of it: a RERANKER_URL is an
 # application's, and MODEL_SERVER_HOST an Onyx API server's.
-_OPTIONS = _PREFIXES[-1]
 _LIKE_OPTIONS, _LIKE_OURS, _LIKE_ANY = 0.6, 0.52, 0.9
-_MODELS = ("MODEL_EMBEDDER_", "MODEL_RERANKER_")
 _OTHERS = "API_KEY"  # RERANKER_API_KEY is what an application sends to somebody's reranker
 
 

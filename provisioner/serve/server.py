@@ -152,14 +152,14 @@ class Server:
             log.info("listening", extra=fields(event="listening_grpc", address=address))
 
 
-def serve(settings: Settings, options: frozenset[str] = frozenset()) -> None:
-    """Serve until SIGTERM or SIGINT. `options` are variables that stand for options of a command.
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
 
     Raises whatever the start failed with (NotFound, VerificationFailed, InvalidInput, MissingExtra), and UsageError
     where the address cannot be taken.
     """
     logs.configure(json=settings.json_log)
-    start.name_misspelt(os.environ, options)
+    start.name_misspelt(os.environ)
     server = Server(settings)
     with _listen(settings.host, settings.port) as listener:
         log.info("listening", extra=fields(event="listening", url=_url(settings.host, listener), version=__version__))

@@ -222,20 +222,15 @@ def with_options(variables: Mapping[str, str]) -> dict[str, str]:
     return dict(variables) | {name: value for name, value in given.items() if value}
 
 
-def option_names() -> frozenset[str]:
-    """Variables that stand for options of the command."""
-    return frozenset(map(_option, OPTIONS))
-
-
 def _option(name: str) -> str:
     return f"PROVISION_SERVE_{name.upper()}"
 
 
 def known() -> frozenset[str]:
-    """The names of all variables that are settings."""
+    """The names of all variables that are settings, or stand for options of the command that are."""
     read = Reader({})
     _settings(read)
-    return frozenset(read.names)
+    return frozenset({*read.names, *map(_option, OPTIONS)})
 
 
 def _settings(read: Reader) -> Settings:

@@ -129,14 +129,11 @@ def _blame(settings: Settings) -> None:
         release.opened(settings.at, settings.lock, Evidence.REHASHED)
 
 
-def checked(settings: Settings, options: frozenset[str] = frozenset()) -> Status:
-    """Everything that a start does but for listening; what would be served. Raises as `load` does.
-
-    `options` are variables that stand for options of a command.
-    """
+def checked(settings: Settings) -> Status:
+    """Everything that a start does but for listening; what would be served. Raises as `load` does."""
     if settings.grpc_port is not None and find_spec("grpc_health") is None:
         raise MissingExtra("gRPC", "grpc")
-    name_misspelt(os.environ, options)
+    name_misspelt(os.environ)
     backend = LocalBackend(settings.role, settings.limits, settings.wait)
     load(settings, backend)
     status = backend.status()
